@@ -1,0 +1,1 @@
+//! Judges attempts until there is an outcome: retry, breaker, dead letter.

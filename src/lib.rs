@@ -1,0 +1,20 @@
+//! Weir runs Kafka pipelines that are written as YAML files and kept in git.
+//!
+//! The modules in reading order. `flow` is where a record lives: start there.
+
+pub mod settings;
+pub mod spec;
+pub mod plan;
+pub mod event;
+pub mod outcome;
+pub mod kafka;
+pub mod flow;
+pub mod codec;
+pub mod transform;
+pub mod handler;
+pub mod deliver;
+pub mod publish;
+pub mod runtime;
+pub mod api;
+pub mod cli;
+pub mod telemetry;

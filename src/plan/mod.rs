@@ -1,0 +1,1 @@
+//! What will run: compiled and checked, immutable. Pure, no client, no network.

@@ -1,0 +1,1 @@
+//! Records written to topics: routes, rendering, the producer.

@@ -1,0 +1,145 @@
+//! `${env:NAME}`, `${var:NAME}`, `${secret:NAME}`: resolved value by value, after parsing, never as text of a file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A text whose references are resolved. Prints as `***` where a secret went in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Resolved {
+    text: String,
+    secret: bool,
+}
+
+impl Resolved {
+    /// The text itself: for what is sent, never for what is printed.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether a secret went into it.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.secret { "***" } else { &self.text })
+    }
+}
+
+impl fmt::Debug for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resolved({self})")
+    }
+}
+
+/// Why a reference could not be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// No such variable or secret.
+    #[error("`${{{kind}:{name}}}` is not set")]
+    Missing {
+        /// `env`, `var` or `secret`.
+        kind: String,
+        /// The name that was looked for.
+        name: String,
+        /// Names that do exist, for "did you mean".
+        known: Vec<String>,
+    },
+    /// `${` that is none of the three forms, or is not closed.
+    #[error("`{0}` is not a reference; write ${{env:NAME}}, ${{var:NAME}} or ${{secret:NAME}}")]
+    Malformed(String),
+}
+
+/// What references resolve to. Built once from the runtime file and the environment.
+#[derive(Clone, Default)]
+pub struct References {
+    /// `${env:NAME}`: the environment as it was at start.
+    pub env: BTreeMap<String, String>,
+    /// `${var:NAME}`: `vars` of the runtime file.
+    pub vars: BTreeMap<String, String>,
+    /// `${secret:NAME}`.
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for References {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("References")
+            .field("vars", &self.vars)
+            .field("secrets", &self.secrets.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl References {
+    /// Replaces every reference in `text`. `$${` is a literal `${`.
+    pub fn resolve(&self, text: &str) -> Result<Resolved, ReferenceError> {
+        let mut out = String::with_capacity(text.len());
+        let mut secret = false;
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, from) = rest.split_at(at);
+            if let Some(literal) = before.strip_suffix('$') {
+                out.push_str(literal);
+                out.push_str("${");
+                rest = from.strip_prefix("${").unwrap_or("");
+                continue;
+            }
+            out.push_str(before);
+            let Some((inside, after)) = from.strip_prefix("${").and_then(|f| f.split_once('}')) else {
+                return Err(ReferenceError::Malformed(from.to_owned()));
+            };
+            out.push_str(self.lookup(inside)?);
+            secret |= inside.starts_with("secret:");
+            rest = after;
+        }
+        out.push_str(rest);
+        Ok(Resolved { text: out, secret })
+    }
+
+    fn lookup(&self, inside: &str) -> Result<&str, ReferenceError> {
+        let (kind, name) = inside.split_once(':').unwrap_or((inside, ""));
+        let from = match kind {
+            "env" => &self.env,
+            "var" => &self.vars,
+            "secret" => &self.secrets,
+            _ => return Err(ReferenceError::Malformed(format!("${{{inside}}}"))),
+        };
+        from.get(name).map(String::as_str).ok_or_else(|| ReferenceError::Missing {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            known: if kind == "env" { Vec::new() } else { from.keys().cloned().collect() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn references() -> References {
+        References {
+            env: BTreeMap::from([("HOME".into(), "/root".into())]),
+            vars: BTreeMap::from([("url".into(), "https://x".into())]),
+            secrets: BTreeMap::from([("token".into(), "s3cr3t".into())]),
+        }
+    }
+
+    #[test]
+    fn the_three_kinds_resolve_and_secrets_do_not_print() {
+        let resolved = references().resolve("${var:url}/a?${env:HOME}").unwrap();
+        assert_eq!((resolved.expose(), resolved.is_secret()), ("https://x/a?/root", false));
+        let secret = references().resolve("Bearer ${secret:token}").unwrap();
+        assert_eq!(secret.expose(), "Bearer s3cr3t");
+        assert_eq!(format!("{secret} {secret:?} {:?}", references()).matches("s3cr3t").count(), 0);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(matches!(references().resolve("${var:ulr}"), Err(ReferenceError::Missing { .. })));
+        assert!(matches!(references().resolve("${url}"), Err(ReferenceError::Malformed(_))));
+        assert!(matches!(references().resolve("a ${var:url"), Err(ReferenceError::Malformed(_))));
+        assert_eq!(references().resolve("$${var:url}").unwrap().expose(), "${var:url}");
+    }
+}

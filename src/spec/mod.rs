@@ -1,0 +1,3 @@
+//! What the user wrote: typed, with no behaviour. Spans are kept beside it, by path. `plan` makes of it what runs.
+
+pub mod units;
