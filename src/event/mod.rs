@@ -130,3 +130,20 @@ impl Event {
         matches!(self.body, Body::Raw(None))
     }
 }
+
+/// A record to produce.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// An explicit partition; `None` leaves it to the partitioner (murmur2 of the key, random without a key).
+    pub partition: Option<i32>,
+    /// The key; `None` is null.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// The headers, in order.
+    pub headers: Vec<Header>,
+    /// The record's time in milliseconds since 1970; `None` is the time of producing.
+    pub timestamp: Option<i64>,
+}
