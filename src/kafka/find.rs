@@ -1,0 +1,135 @@
+//! Looking up what a newly assigned partition needs before its first record: topic ids, committed offsets with their
+//! metadata, where to begin. Blocks, so it runs on a thread of its own and never on the poll thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::raw::{self, Committed};
+use super::{Found, KafkaError, Partition};
+use crate::event::Topic;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a group begins that never committed (`source.start`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// At the beginning of the log.
+    Earliest,
+    /// At its end.
+    Latest,
+    /// At the first record at or after this time, in milliseconds since 1970.
+    At(i64),
+}
+
+/// Looks everything up. The first error ends it; the caller tries again.
+pub(crate) fn find<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[Partition],
+    begin: Begin,
+    epoch: u64,
+    known_count: &dyn Fn(&[u8]) -> Option<u32>,
+) -> Result<Vec<Found>, KafkaError> {
+    let names: BTreeSet<&Arc<str>> = partitions.iter().map(|p| &p.topic).collect();
+    let names: Vec<Arc<str>> = names.into_iter().cloned().collect();
+    let topics = topics(consumer, &names)?;
+    let committed = raw::committed(consumer.client(), partitions, TIMEOUT)?;
+    let mut new = NewPartitions { consumer, known_count, seen: BTreeMap::new() };
+    let mut found = Vec::with_capacity(partitions.len());
+    for (partition, committed) in partitions.iter().zip(committed) {
+        let Some((topic, count)) = topics.get(&partition.topic) else { continue };
+        let (log_start, log_end) = consumer
+            .fetch_watermarks(&partition.topic, partition.number, TIMEOUT)
+            .map_err(KafkaError::from)?;
+        let start = match &committed {
+            Some(committed) => committed.next,
+            None if new.is_new(partition, *count)? => log_start,
+            None => resolve(consumer, partition, begin, log_start, log_end)?,
+        };
+        found.push(Found {
+            partition: partition.clone(),
+            topic: Arc::clone(topic),
+            epoch,
+            partitions: *count,
+            committed,
+            start,
+            log_start,
+            log_end,
+        });
+    }
+    Ok(found)
+}
+
+type Topics = BTreeMap<Arc<str>, (Arc<Topic>, u32)>;
+
+fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) -> Result<Topics, KafkaError> {
+    let client = consumer.client();
+    let cluster = client.fetch_cluster_id(TIMEOUT).unwrap_or_default();
+    let ids = match raw::topic_ids(client, names, TIMEOUT) {
+        // Brokers older than 2.8 give no ids; anything else is passing, and another identity must not come of it.
+        Err(error) if error.code == RDKafkaErrorCode::UnsupportedFeature => vec![None; names.len()],
+        other => other?,
+    };
+    let mut topics = Topics::new();
+    for (name, id) in names.iter().zip(ids) {
+        let metadata = consumer.fetch_metadata(Some(name), TIMEOUT).map_err(KafkaError::from)?;
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        let topic = Topic { cluster: cluster.clone(), name: name.to_string(), id };
+        topics.insert(Arc::clone(name), (Arc::new(topic), u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+    Ok(topics)
+}
+
+/// Decides whether a partition without an offset is new, that is, not below the partition count found in the metadata of
+/// any committed partition of its topic (K7).
+struct NewPartitions<'a, C: ConsumerContext> {
+    consumer: &'a BaseConsumer<C>,
+    known_count: &'a dyn Fn(&[u8]) -> Option<u32>,
+    seen: BTreeMap<Arc<str>, Option<u32>>,
+}
+
+impl<C: ConsumerContext> NewPartitions<'_, C> {
+    fn is_new(&mut self, partition: &Partition, count: u32) -> Result<bool, KafkaError> {
+        let seen = match self.seen.get(&partition.topic) {
+            Some(seen) => *seen,
+            None => {
+                let all: Vec<Partition> = (0..i32::try_from(count).unwrap_or(i32::MAX))
+                    .map(|number| Partition { topic: Arc::clone(&partition.topic), number })
+                    .collect();
+                let committed = raw::committed(self.consumer.client(), &all, TIMEOUT)?;
+                let known = |c: &Committed| (self.known_count)(&c.metadata);
+                let seen = committed.iter().flatten().filter_map(known).max();
+                self.seen.insert(Arc::clone(&partition.topic), seen);
+                seen
+            }
+        };
+        Ok(seen.is_some_and(|seen| u32::try_from(partition.number).is_ok_and(|number| number >= seen)))
+    }
+}
+
+fn resolve<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partition: &Partition,
+    begin: Begin,
+    log_start: i64,
+    log_end: i64,
+) -> Result<i64, KafkaError> {
+    let time = match begin {
+        Begin::Earliest => return Ok(log_start),
+        Begin::Latest => return Ok(log_end),
+        Begin::At(time) => time,
+    };
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(time))
+        .map_err(KafkaError::from)?;
+    let answer = consumer.offsets_for_times(list, TIMEOUT).map_err(KafkaError::from)?;
+    let offset = answer.elements().first().and_then(|element| match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    });
+    Ok(offset.unwrap_or(log_end))
+}

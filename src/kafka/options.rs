@@ -1,0 +1,164 @@
+//! What librdkafka is told. Its defaults are wrong for Weir on assignment, offset reset, auto commit, idempotence,
+//! partitioner and memory (reliability rules 2.4); the user's `kafka.properties` come first, then what Weir needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+/// How to reach one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// `host:port,host:port`.
+    pub brokers: String,
+    /// Properties of librdkafka that the user set, and those of security; values may be secret.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What differs from consumer to consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerOptions {
+    /// The consumer group.
+    pub group: String,
+    /// A name for logs.
+    pub client_id: String,
+    /// Bytes that librdkafka may fetch ahead: `queued.max.messages.kbytes` and `fetch.max.bytes` (M9).
+    pub prefetch: u64,
+    /// After how long without a heartbeat the group takes this member for dead.
+    pub session_timeout: Duration,
+    /// How soon new topics and partitions are noticed.
+    pub metadata_refresh: Duration,
+}
+
+impl ConsumerOptions {
+    /// The defaults for a group.
+    pub fn new(group: &str, client_id: &str) -> ConsumerOptions {
+        ConsumerOptions {
+            group: group.to_owned(),
+            client_id: client_id.to_owned(),
+            prefetch: 16 << 20,
+            session_timeout: Duration::from_secs(10),
+            metadata_refresh: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Names of librdkafka that Weir sets itself and a user may not.
+pub const RESERVED: &[&str] = &[
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "enable.idempotence",
+    "acks",
+    "transactional.id",
+    "statistics.interval.ms",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+];
+
+fn base(cluster: &Cluster, client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &cluster.brokers);
+    config.set("client.id", client_id);
+    config.set("socket.keepalive.enable", "true");
+    config.set("reconnect.backoff.max.ms", "10000");
+    config.set("statistics.interval.ms", "0");
+    config
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// The configuration of a consumer.
+pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
+    let mut config = base(cluster, &options.client_id);
+    let kilobytes = (options.prefetch / 1024).max(1024).to_string();
+    config
+        .set("fetch.queue.backoff.ms", "50")
+        .set("fetch.wait.max.ms", "500")
+        .set("max.partition.fetch.bytes", "1048576")
+        .set("max.poll.interval.ms", "300000")
+        .set("session.timeout.ms", millis(options.session_timeout))
+        .set("heartbeat.interval.ms", millis(options.session_timeout / 3))
+        .set("topic.metadata.refresh.interval.ms", millis(options.metadata_refresh))
+        .set("queued.min.messages", "10000")
+        .set("queued.max.messages.kbytes", &kilobytes)
+        .set("fetch.max.bytes", (options.prefetch.max(1 << 20)).to_string());
+    for (name, value) in &cluster.properties {
+        config.set(name, value);
+    }
+    config
+        .set("group.id", &options.group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("check.crcs", "true")
+        .set("allow.auto.create.topics", "false");
+    config
+}
+
+/// The configuration of an at-least-once producer.
+pub fn producer(cluster: &Cluster, client_id: &str) -> ClientConfig {
+    let mut config = base(cluster, client_id);
+    config
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", "120000")
+        .set("queue.buffering.max.kbytes", "65536")
+        .set("batch.size", "900000")
+        .set("linger.ms", "5")
+        .set("compression.type", "zstd");
+    for (name, value) in &cluster.properties {
+        if !is_consumer_only(name) {
+            config.set(name, value);
+        }
+    }
+    config.set("enable.idempotence", "true").set("acks", "all").set("allow.auto.create.topics", "false");
+    config
+}
+
+/// The configuration of an admin client.
+pub fn admin(cluster: &Cluster, client_id: &str) -> ClientConfig {
+    let mut config = base(cluster, client_id);
+    for (name, value) in &cluster.properties {
+        if !is_consumer_only(name) {
+            config.set(name, value);
+        }
+    }
+    config
+}
+
+fn is_consumer_only(name: &str) -> bool {
+    ["fetch.", "session.", "heartbeat.", "max.poll.", "queued.", "max.partition."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_cannot_undo_what_correctness_needs() {
+        let mut cluster = Cluster { brokers: "localhost:9092".into(), properties: BTreeMap::new() };
+        for name in RESERVED {
+            cluster.properties.insert((*name).to_owned(), "wrong".into());
+        }
+        let consumer = consumer(&cluster, &ConsumerOptions::new("g", "c"));
+        assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
+        assert_eq!(consumer.get("enable.auto.commit"), Some("false"));
+        assert_eq!(consumer.get("partition.assignment.strategy"), Some("cooperative-sticky"));
+        assert_eq!(producer(&cluster, "p").get("enable.idempotence"), Some("true"));
+        assert_eq!(producer(&cluster, "p").get("acks"), Some("all"));
+    }
+}

@@ -1,0 +1,178 @@
+//! A poll thread's answers to rebalances: new partitions are looked up and then assigned, revoked ones drained and then
+//! unassigned. Lost ones are given up at once (G2, G3).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use rdkafka::consumer::Consumer;
+use tracing::{info, warn};
+
+use super::{IDLE, Part, Poller, Unanswered, join};
+use crate::kafka::find::find;
+use crate::kafka::rebalance::{DrainStep, Draining, Finding, LAST_COMMIT, Rebalance};
+use crate::kafka::{Found, Intake, Partition, Trouble, raw};
+
+impl<I: Intake> Poller<I> {
+    pub(super) fn serve_rebalance(&mut self, now: Instant) {
+        match std::mem::replace(&mut self.rebalance, Rebalance::Steady) {
+            Rebalance::Steady => {}
+            Rebalance::Finding(finding) => self.serve_finding(finding, now),
+            Rebalance::Draining(draining) => self.serve_draining(draining, now),
+        }
+    }
+
+    pub(super) fn assign_event(&mut self, partitions: Vec<Partition>, now: Instant) {
+        info!(group = self.options.consumer.group, partitions = %join(&partitions), "assigned");
+        self.unanswered = Some(Unanswered::Assign(partitions.clone()));
+        if self.stopping {
+            return self.answer();
+        }
+        self.rebalance = Rebalance::Finding(Finding { partitions, answer: None, again_at: now });
+    }
+
+    pub(super) fn revoke_event(&mut self, partitions: Vec<Partition>, lost: bool, now: Instant) {
+        info!(group = self.options.consumer.group, partitions = %join(&partitions), lost, "revoked");
+        self.unanswered = Some(Unanswered::Revoke(partitions.clone()));
+        if lost {
+            self.intake.lost(&partitions);
+            self.forget(&partitions);
+            self.answer();
+            match &mut self.rebalance {
+                Rebalance::Draining(draining) if draining.stopping => {
+                    draining.partitions.retain(|p| !partitions.contains(p));
+                }
+                state => *state = Rebalance::Steady,
+            }
+            return;
+        }
+        if self.stopping {
+            // All partitions end anyway; the answer is given before the consumer closes.
+            return;
+        }
+        self.intake.revoke(&partitions);
+        self.shut(&partitions);
+        let deadline = now + self.options.drain_deadline;
+        self.rebalance =
+            Rebalance::Draining(Draining { partitions, deadline, step: DrainStep::Working, stopping: false });
+    }
+
+    /// Answers the rebalance that librdkafka waits for, where there is one: what was to be assigned is assigned unread.
+    pub(super) fn answer(&mut self) {
+        match self.unanswered.take() {
+            None => {}
+            Some(Unanswered::Assign(partitions)) => {
+                let unread: Vec<(Partition, i64)> = partitions.into_iter().map(|p| (p, 0)).collect();
+                self.report("assigning partitions", raw::incremental_assign(self.consumer.client(), &unread));
+            }
+            Some(Unanswered::Revoke(partitions)) => {
+                self.report("unassigning", raw::incremental_unassign(self.consumer.client(), &partitions));
+            }
+        }
+    }
+
+    fn serve_finding(&mut self, mut finding: Finding, now: Instant) {
+        if let Some(receiver) = finding.answer.take() {
+            match receiver.try_recv() {
+                Err(mpsc::TryRecvError::Empty) => finding.answer = Some(receiver),
+                Err(mpsc::TryRecvError::Disconnected) => finding.again_at = now + IDLE,
+                Ok(Ok(found)) => return self.found(&finding.partitions, found, now),
+                Ok(Err(error)) => {
+                    warn!(group = self.options.consumer.group, %error, "looking up assigned partitions");
+                    self.intake.trouble(Trouble::Other(error), now);
+                    finding.again_at = now + IDLE;
+                }
+            }
+        } else if now >= finding.again_at {
+            self.epoch += 1;
+            let (sender, receiver) = mpsc::channel();
+            let (consumer, queue) = (Arc::clone(&self.consumer), Arc::clone(&self.queue));
+            let (partitions, epoch) = (finding.partitions.clone(), self.epoch);
+            let (begin, known) = (self.options.begin, self.options.known_count);
+            let thread = std::thread::Builder::new().name("kafka-find".into()).spawn(move || {
+                let found = find(&consumer, &partitions, begin, epoch, &known);
+                // The receiver is gone where the assignment ended meanwhile.
+                sender.send(found).ok();
+                queue.wake();
+            });
+            match thread {
+                Ok(thread) => {
+                    self.finders.retain(|finder| !finder.is_finished());
+                    self.finders.push(thread);
+                    finding.answer = Some(receiver);
+                }
+                Err(_) => finding.again_at = now + IDLE,
+            }
+        }
+        self.rebalance = Rebalance::Finding(finding);
+    }
+
+    fn found(&mut self, asked: &[Partition], found: Vec<Found>, now: Instant) {
+        for one in &found {
+            let part = Part {
+                epoch: one.epoch,
+                topic: Arc::clone(&one.topic),
+                paused: false,
+                shut: false,
+                overflow: VecDeque::new(),
+                leader_epoch: -1,
+            };
+            self.parts.insert(one.partition.clone(), part);
+        }
+        let mut starts = self.intake.assigned(found, now);
+        for partition in asked {
+            if !starts.iter().any(|(p, _)| p == partition) {
+                // Held: it belongs to us, but nothing of it is read.
+                starts.push((partition.clone(), 0));
+                if let Some(part) = self.parts.get_mut(partition) {
+                    part.shut = true;
+                }
+            }
+        }
+        self.unanswered = None;
+        self.report("assigning partitions", raw::incremental_assign(self.consumer.client(), &starts));
+        self.rebalance = Rebalance::Steady;
+        self.apply_pauses();
+    }
+
+    fn serve_draining(&mut self, mut draining: Draining, now: Instant) {
+        let drained = self.intake.drained(&draining.partitions);
+        draining.step = draining.next(drained, self.outstanding.is_some(), now);
+        if draining.step == DrainStep::Closing {
+            if !drained {
+                warn!(
+                    group = self.options.consumer.group,
+                    "the drain deadline has passed: requests are cut off"
+                );
+                self.clean = false;
+            }
+            if self.outstanding.is_none() {
+                self.intake.close(&draining.partitions);
+                let marks = self.intake.commits(now, Some(&draining.partitions));
+                self.send_commit(marks, now);
+                draining.step = DrainStep::LastCommit(now + LAST_COMMIT);
+            } else if now >= draining.deadline + LAST_COMMIT {
+                draining.step = DrainStep::Done;
+            }
+        }
+        if draining.step != DrainStep::Done {
+            self.rebalance = Rebalance::Draining(draining);
+            return;
+        }
+        if self.outstanding.is_some() {
+            warn!(group = self.options.consumer.group, "the last commit was not answered in time");
+            self.clean = false;
+        }
+        self.intake.ended(&draining.partitions);
+        self.forget(&draining.partitions);
+        if !draining.stopping {
+            self.answer();
+        }
+    }
+
+    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            self.parts.remove(partition);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Commits of a poll thread: each an explicit one of offset and metadata, one outstanding at a time (O8, O9).
+
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use super::{COMMIT_EVERY, Poller};
+use crate::kafka::raw::{self, CommitEntry};
+use crate::kafka::{Intake, KafkaError, Mark, Partition};
+use rdkafka::consumer::Consumer;
+
+impl<I: Intake> Poller<I> {
+    pub(super) fn serve_commits(&mut self, now: Instant) {
+        if self.outstanding.is_some() {
+            return;
+        }
+        if now.duration_since(self.committed_at) >= COMMIT_EVERY || self.intake.commit_at_once() {
+            let marks = self.intake.commits(now, None);
+            self.send_commit(marks, now);
+        }
+    }
+
+    /// Sends one commit of all that changed; one is outstanding at a time (O9).
+    pub(super) fn send_commit(&mut self, marks: Vec<Mark>, now: Instant) {
+        self.committed_at = now;
+        if marks.is_empty() {
+            return;
+        }
+        let leader_epoch = |p: &Partition| self.parts.get(p).map_or(-1, |part| part.leader_epoch);
+        let entries: Vec<CommitEntry<'_>> = marks
+            .iter()
+            .map(|mark| CommitEntry {
+                partition: &mark.partition,
+                next: mark.next,
+                metadata: &mark.metadata,
+                leader_epoch: leader_epoch(&mark.partition),
+            })
+            .collect();
+        match raw::commit(self.consumer.client(), &entries, &self.queue) {
+            Ok(()) => self.outstanding = Some(marks),
+            Err(error) => {
+                let answers: Vec<_> = marks.into_iter().map(|mark| (mark, Some(error.clone()))).collect();
+                self.intake.committed(&answers, now);
+            }
+        }
+    }
+
+    pub(super) fn commit_answered(
+        &mut self,
+        error: Option<&KafkaError>,
+        partitions: &[(Partition, Option<KafkaError>)],
+        now: Instant,
+    ) {
+        let Some(marks) = self.outstanding.take() else { return };
+        let answers: Vec<(Mark, Option<KafkaError>)> = marks
+            .into_iter()
+            .map(|mark| {
+                let own = partitions.iter().find(|(p, _)| *p == mark.partition).and_then(|(_, e)| e.clone());
+                let refused = own.or_else(|| error.cloned());
+                (mark, refused)
+            })
+            .collect();
+        for (mark, refused) in &answers {
+            match refused {
+                None => debug!(partition = %mark.partition, next = mark.next, "committed"),
+                Some(error) => warn!(partition = %mark.partition, next = mark.next, %error, "commit refused"),
+            }
+        }
+        self.intake.committed(&answers, now);
+    }
+}

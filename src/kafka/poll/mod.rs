@@ -1,0 +1,410 @@
+//! The poll thread: one OS thread per consumer. It polls, hands records over in batches, pauses and resumes, commits, and
+//! answers rebalances. It waits for no record, nor for the broker: whatever lasts is a state that the loop looks at.
+
+mod answer;
+mod commit;
+mod pause;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use tracing::{debug, error, warn};
+
+use super::find::Begin;
+use super::raw::{self, Message, Names, Polled, Queue};
+use super::rebalance::{DrainStep, Draining, Rebalance};
+use super::{Fetched, Intake, KafkaError, Mark, Partition, Trouble, options};
+use crate::event::{Body, Event, Origin, Topic};
+use crate::telemetry::clock;
+
+/// How many records one hand-over holds at most.
+const BATCH: usize = 512;
+/// How long to wait in `poll` while something is under way, and while nothing is.
+const BUSY: Duration = Duration::from_millis(50);
+const IDLE: Duration = Duration::from_secs(1);
+/// How long the stage may have no room before the partitions are paused (a pause purges what was fetched ahead, M2).
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often offsets are committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long closing the consumer may take (P8).
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a poll thread needs to know.
+#[derive(Debug, Clone)]
+pub struct PollOptions {
+    /// How to reach the cluster.
+    pub cluster: options::Cluster,
+    /// The consumer's options.
+    pub consumer: options::ConsumerOptions,
+    /// The topics to subscribe to.
+    pub topics: Vec<String>,
+    /// Where a group begins that never committed.
+    pub begin: Begin,
+    /// How long a revoke may wait for tasks to end.
+    pub drain_deadline: Duration,
+    /// Reads the partition count out of the metadata of a commit (K7).
+    pub known_count: fn(&[u8]) -> Option<u32>,
+}
+
+/// How a poll thread ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether everything had ended, was committed and closed in time.
+    pub clean: bool,
+}
+
+const RUN: u8 = 0;
+const DRAIN: u8 = 1;
+const NOW: u8 = 2;
+
+/// Wakes and stops a poll thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PollHandle {
+    queue: Arc<Queue>,
+    stop: Arc<AtomicU8>,
+    grace: Arc<std::sync::Mutex<Duration>>,
+}
+
+impl PollHandle {
+    /// Makes the thread look at its intake now.
+    pub fn wake(&self) {
+        self.queue.wake();
+    }
+
+    /// Asks for a graceful stop: drain for at most `grace`, commit, close.
+    pub fn stop(&self, grace: Duration) {
+        if let Ok(mut slot) = self.grace.lock() {
+            *slot = grace;
+        }
+        self.stop.fetch_max(DRAIN, Ordering::SeqCst);
+        self.queue.wake();
+    }
+
+    /// Asks for a stop without a drain and without a commit: only duplicates come of it.
+    pub fn stop_now(&self) {
+        self.stop.store(NOW, Ordering::SeqCst);
+        self.queue.wake();
+    }
+}
+
+/// The librdkafka side of a consumer: its logs. Rebalances are answered by the loop; only while the consumer closes does
+/// rdkafka's own answer (at once) apply, which is what closing needs.
+struct Context {
+    name: String,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => warn!(client = self.name, facility, "kafka client: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                debug!(client = self.name, facility, "kafka client: {message}");
+            }
+        }
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        debug!(client = self.name, %error, reason, "kafka client error");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// A consumer that is subscribed and not yet polled.
+pub struct Poller<I> {
+    consumer: Arc<BaseConsumer<Context>>,
+    queue: Arc<Queue>,
+    names: Names,
+    intake: I,
+    options: PollOptions,
+    handle: PollHandle,
+    parts: HashMap<Partition, Part>,
+    rebalance: Rebalance,
+    /// The rebalance that librdkafka waits to have answered.
+    unanswered: Option<Unanswered>,
+    /// Look-ups begun; joined when the consumer closes.
+    finders: Vec<JoinHandle<()>>,
+    outstanding: Option<Vec<Mark>>,
+    committed_at: Instant,
+    epoch: u64,
+    all_paused: bool,
+    no_room_since: Option<Instant>,
+    stopping: bool,
+    clean: bool,
+}
+
+/// A rebalance that librdkafka waits to have answered; closing hangs on one that never is (G3).
+#[derive(Debug)]
+enum Unanswered {
+    Assign(Vec<Partition>),
+    Revoke(Vec<Partition>),
+}
+
+/// One assigned partition.
+struct Part {
+    epoch: u64,
+    topic: Arc<Topic>,
+    paused: bool,
+    /// Held, revoked or out of range: paused until it is assigned anew.
+    shut: bool,
+    overflow: VecDeque<Fetched>,
+    leader_epoch: i32,
+}
+
+impl<I> std::fmt::Debug for Poller<I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poller").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<I: Intake> Poller<I> {
+    /// Makes the client and subscribes. `make` gets the handle, so that what the intake belongs to can wake the thread.
+    pub fn build(options: PollOptions, make: impl FnOnce(PollHandle) -> I) -> Result<Poller<I>, KafkaError> {
+        let context = Context { name: options.consumer.client_id.clone() };
+        let consumer: BaseConsumer<Context> =
+            options::consumer(&options.cluster, &options.consumer).create_with_context(context)?;
+        let queue = Queue::of_consumer(consumer.client())
+            .ok_or_else(|| KafkaError::timed_out("getting the consumer's queue"))?;
+        let queue = Arc::new(queue);
+        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics)?;
+        let handle = PollHandle {
+            queue: Arc::clone(&queue),
+            stop: Arc::new(AtomicU8::new(RUN)),
+            grace: Arc::new(std::sync::Mutex::new(options.drain_deadline)),
+        };
+        Ok(Poller {
+            consumer: Arc::new(consumer),
+            queue,
+            names: Names::default(),
+            intake: make(handle.clone()),
+            options,
+            handle,
+            parts: HashMap::new(),
+            rebalance: Rebalance::Steady,
+            unanswered: None,
+            finders: Vec::new(),
+            outstanding: None,
+            committed_at: clock::now(),
+            epoch: 0,
+            all_paused: false,
+            no_room_since: None,
+            stopping: false,
+            clean: true,
+        })
+    }
+
+    /// The handle that wakes and stops it.
+    pub fn handle(&self) -> PollHandle {
+        self.handle.clone()
+    }
+
+    /// Polls until told to stop, then closes the consumer within a deadline.
+    pub fn run(mut self) -> Ended {
+        loop {
+            let now = clock::now();
+            match self.handle.stop.load(Ordering::SeqCst) {
+                NOW => {
+                    self.clean = false;
+                    break;
+                }
+                DRAIN if !self.stopping => self.begin_stop(now),
+                _ => {}
+            }
+            self.serve_rebalance(now);
+            if self.stopping && matches!(self.rebalance, Rebalance::Steady) {
+                break;
+            }
+            self.serve_commits(now);
+            self.serve_pauses(now);
+            self.intake.tick(now);
+            self.poll_batch();
+        }
+        let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
+        self.intake.lost(&partitions);
+        self.answer();
+        self.close()
+    }
+
+    /// Drops the consumer on a thread of its own, since its close has no deadline (P8).
+    fn close(self) -> Ended {
+        let Poller { consumer, queue, clean, options, finders, .. } = self;
+        let (done, closed) = mpsc::channel();
+        let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
+            for finder in finders {
+                // A look-up that panicked has said so; its answer is not needed any more.
+                finder.join().ok();
+            }
+            drop(queue);
+            drop(consumer);
+            // The receiver is gone where the deadline has passed: nobody is left to be told.
+            done.send(()).ok();
+        });
+        let in_time = closing.is_ok() && closed.recv_timeout(CLOSE_WITHIN).is_ok();
+        if !in_time {
+            warn!(group = options.consumer.group, "the consumer did not close in time and is left behind");
+        }
+        Ended { clean: clean && in_time }
+    }
+
+    fn begin_stop(&mut self, now: Instant) {
+        self.stopping = true;
+        let grace = self.handle.grace.lock().map_or(self.options.drain_deadline, |grace| *grace);
+        let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
+        self.intake.revoke(&partitions);
+        self.shut(&partitions);
+        self.rebalance = Rebalance::Draining(Draining {
+            partitions,
+            deadline: now + grace,
+            step: DrainStep::Working,
+            stopping: true,
+        });
+    }
+
+    pub(super) fn shut(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            if let Some(part) = self.parts.get_mut(partition) {
+                part.shut = true;
+                part.overflow.clear();
+            }
+        }
+        self.apply_pauses();
+    }
+
+    fn poll_batch(&mut self) {
+        let room = self.wait_for_room();
+        let under_way = !matches!(self.rebalance, Rebalance::Steady) || self.outstanding.is_some();
+        let mut timeout = if under_way || self.intake.busy() { BUSY } else { IDLE };
+        let mut batch = Vec::new();
+        while batch.len() < room.clamp(1, BATCH) {
+            let client = self.consumer.client();
+            let Some(polled) = self.queue.poll(timeout, &mut self.names, || raw::assignment_lost(client))
+            else {
+                break;
+            };
+            timeout = Duration::ZERO;
+            match polled {
+                Polled::Message(message) => batch.extend(self.stamp(message)),
+                other => {
+                    // What was polled before a rebalance belongs to the assignment before it.
+                    self.hand_over(&mut batch);
+                    self.serve(other, clock::now());
+                    break;
+                }
+            }
+        }
+        self.hand_over(&mut batch);
+    }
+
+    /// The room for records; where there is none for long, everything is paused.
+    fn wait_for_room(&mut self) -> usize {
+        let room = self.intake.room();
+        if room > 0 || self.all_paused || self.parts.is_empty() {
+            return room;
+        }
+        self.intake.wait_for_room(BUSY);
+        let room = self.intake.room();
+        if room > 0 {
+            self.no_room_since = None;
+            return room;
+        }
+        let now = clock::now();
+        let since = *self.no_room_since.get_or_insert(now);
+        if now.duration_since(since) >= PATIENCE {
+            self.all_paused = true;
+            self.apply_pauses();
+        }
+        0
+    }
+
+    /// Makes an event of a message; `None` where its partition is not ours any more, or where it has to wait behind
+    /// others of its partition.
+    fn stamp(&mut self, message: Message) -> Option<Fetched> {
+        let partition = Partition { topic: message.topic, number: message.partition };
+        let part = self.parts.get_mut(&partition).filter(|part| !part.shut)?;
+        part.leader_epoch = message.leader_epoch;
+        let origin = Origin {
+            topic: Arc::clone(&part.topic),
+            partition: message.partition,
+            offset: message.offset,
+            timestamp: message.timestamp,
+        };
+        let body = Body::Raw(message.value);
+        let event = Event { origin, key: message.key, headers: message.headers, body, part: 0 };
+        let fetched = Fetched { event, epoch: part.epoch, bytes: message.bytes };
+        if part.overflow.is_empty() {
+            return Some(fetched);
+        }
+        part.overflow.push_back(fetched);
+        None
+    }
+
+    /// Hands a batch over; what its partition cannot take waits here, and the partition is paused.
+    pub(super) fn hand_over(&mut self, batch: &mut Vec<Fetched>) {
+        if batch.is_empty() {
+            return;
+        }
+        self.intake.records(batch);
+        let refused = !batch.is_empty();
+        for fetched in batch.drain(..) {
+            let origin = &fetched.event.origin;
+            let partition =
+                Partition { topic: Arc::from(origin.topic.name.as_str()), number: origin.partition };
+            if let Some(part) = self.parts.get_mut(&partition) {
+                part.overflow.push_back(fetched);
+            }
+        }
+        if refused {
+            self.apply_pauses();
+        }
+    }
+
+    fn serve(&mut self, polled: Polled, now: Instant) {
+        match polled {
+            Polled::Message(_) | Polled::Other => {}
+            Polled::Assign(partitions) => self.assign_event(partitions, now),
+            Polled::Revoke { partitions, lost } => self.revoke_event(partitions, lost, now),
+            Polled::Committed { error, partitions } => self.commit_answered(error.as_ref(), &partitions, now),
+            Polled::EndOfPartition { partition, offset } => self.intake.end_of_partition(&partition, offset),
+            Polled::Error { error, partition } => self.error(error, partition, now),
+        }
+    }
+
+    fn error(&mut self, error: KafkaError, partition: Option<Partition>, now: Instant) {
+        match partition {
+            Some(partition) if error.means_out_of_range() => {
+                self.shut(std::slice::from_ref(&partition));
+                self.intake.trouble(Trouble::OutOfRange(partition), now);
+            }
+            Some(partition) if error.means_missing_topic() => {
+                self.intake.trouble(Trouble::TopicMissing(partition.topic), now);
+            }
+            _ => {
+                if error.fatal {
+                    error!(group = self.options.consumer.group, %error, "the consumer has failed for good");
+                }
+                self.intake.trouble(Trouble::Other(error), now);
+            }
+        }
+    }
+
+    pub(super) fn report(&self, what: &str, result: Result<(), KafkaError>) {
+        if let Err(error) = result {
+            error!(group = self.options.consumer.group, %error, "{what}");
+        }
+    }
+}
+
+fn join(partitions: &[Partition]) -> String {
+    partitions.iter().map(Partition::to_string).collect::<Vec<_>>().join(" ")
+}
