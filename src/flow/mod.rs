@@ -1,1 +1,15 @@
 //! The life of a record: tracker, lanes, commit metadata (without I/O, tested against a model) and the engine around them.
+
+mod lanes;
+pub mod metadata;
+mod open;
+mod position;
+mod queue;
+mod room;
+mod suspect;
+mod tracker;
+
+pub use lanes::Order;
+pub use position::{Commit, Epoch, NextOffset, Now};
+pub use room::{Limits, Room, Why};
+pub use tracker::{Admitted, Applied, Counts, Record, Ticket, Tracker, Work};

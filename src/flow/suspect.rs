@@ -1,0 +1,1 @@
+//! A partition whose owners keep dying: one record at a time.
