@@ -1,1 +1,3 @@
 //! Keeps what runs equal to what is wanted.
+
+pub mod status;

@@ -1,0 +1,165 @@
+//! What a running instance says of itself: plain data, made by the runtime, shown by `api` and `cli`.
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::outcome::{HoldCause, Outcome};
+pub use crate::telemetry::health::Health;
+use crate::telemetry::metrics::StageSeries;
+
+/// The state of an instance at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StatusReport {
+    /// Whether the pipeline files were read once, good or bad.
+    pub files_read: bool,
+    /// Whether the instance is stopping.
+    pub draining: bool,
+    /// The cluster, as far as known.
+    pub kafka: KafkaStatus,
+    /// Each pipeline, sorted by name; those whose file is broken and that never ran are not here.
+    pub pipelines: Vec<PipelineStatus>,
+    /// Files that could not be loaded: `file:line:col: message`.
+    pub broken: Vec<String>,
+}
+
+/// What is known of the Kafka cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct KafkaStatus {
+    /// Whether it answers; `None` before the first answer or failure.
+    pub up: Option<bool>,
+    /// The cluster's id; empty while unknown.
+    pub cluster_id: String,
+    /// How many brokers it has; 0 while unknown.
+    pub nodes: usize,
+}
+
+/// One pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PipelineStatus {
+    /// Its name.
+    pub pipeline: String,
+    /// The first 7 characters of its content hash.
+    pub revision: String,
+    /// The worst of its stages.
+    #[serde(serialize_with = "word")]
+    pub health: Health,
+    /// Its stages in the order of the file.
+    pub stages: Vec<StageStatus>,
+}
+
+/// One stage on this instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageStatus {
+    /// The service name: the pipeline's name where the file has no `stages`, else `pipeline.stage`.
+    pub stage: String,
+    /// How it is doing.
+    #[serde(serialize_with = "word")]
+    pub health: Health,
+    /// Why it has paused itself; empty while it works.
+    pub holds: Vec<Hold>,
+    /// Its partitions, sorted.
+    pub partitions: Vec<PartitionStatus>,
+    /// Records being worked on.
+    pub in_flight: u64,
+    /// Records that wait for their retry.
+    pub retries_waiting: u64,
+    /// What was done since the process started.
+    pub counts: Counts,
+}
+
+/// A stage that has paused itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    /// Why.
+    #[serde(serialize_with = "cause")]
+    pub cause: HoldCause,
+    /// One sentence, no secrets.
+    pub message: String,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+}
+
+/// One assigned partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PartitionStatus {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// The next offset to commit; `None` before the first record.
+    pub watermark: Option<i64>,
+}
+
+/// What a stage has done since the process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Records read.
+    pub received: u64,
+    /// Records accepted, and every publish acknowledged.
+    pub delivered: u64,
+    /// Records that the file does not want.
+    pub filtered: u64,
+    /// Records that the DLQ acknowledged.
+    pub dead_lettered: u64,
+    /// Records discarded as the file says.
+    pub discarded: u64,
+    /// Records published.
+    pub published: u64,
+    /// Attempts of the handler.
+    pub attempts: u64,
+}
+
+impl Counts {
+    /// Of the counters of a stage.
+    pub fn of(series: &StageSeries) -> Counts {
+        let [delivered, filtered, dead_lettered, discarded] = series.completed();
+        Counts {
+            received: series.events_received.get(),
+            delivered,
+            filtered,
+            dead_lettered,
+            discarded,
+            published: series.published(),
+            attempts: series.attempts(),
+        }
+    }
+}
+
+/// One finished record, as told to whoever listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// The stage's service name.
+    pub service: Arc<str>,
+    /// Where the record was read: `topic/partition/offset`.
+    pub position: String,
+    /// The key as text, bytes that are not UTF-8 replaced; `None` is null.
+    pub key: Option<String>,
+    /// What became of it; holds reason and code.
+    pub outcome: Outcome,
+    /// Attempts that were made.
+    pub attempts: u32,
+}
+
+/// Is told of each finished record, on the engine's threads: it must not wait.
+pub type OnFinished = Arc<dyn Fn(&Finished) + Send + Sync>;
+
+impl Finished {
+    /// The fine code of a dead letter or of a discarded record.
+    pub fn code(&self) -> Option<&'static str> {
+        match self.outcome {
+            Outcome::DeadLettered(_, code) | Outcome::Discarded(code) => Some(code.as_str()),
+            Outcome::Delivered | Outcome::Filtered(_) => None,
+        }
+    }
+}
+
+fn word<S: Serializer>(health: &Health, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(health.as_str())
+}
+
+fn cause<S: Serializer>(cause: &HoldCause, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(cause.as_str())
+}
