@@ -1,6 +1,8 @@
 //! One record on its way through a stage. Decides nothing: decoding, transforms and delivery live elsewhere.
 
+mod envelope;
 mod identity;
+mod trace;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +11,9 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use vrl::value::Value;
 
+pub use envelope::{correlation_id, event_type};
 pub use identity::webhook_id;
+pub use trace::Trace;
 
 /// The 16 bytes with which a broker (2.8 and newer) names one life of a topic. A topic deleted and made again has
 /// another id, although its name and offsets are the same.

@@ -1,11 +1,21 @@
 //! The side effect of a stage: one attempt, never a retry. Who waits and tries again is `deliver`.
 
+mod spec;
+mod written;
+pub mod webhook;
+pub mod log;
+pub mod sql;
+pub mod egress;
+
 use std::future::Future;
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::event::Event;
 use crate::outcome::{Answer, Failure};
+
+pub use spec::Spec;
+pub use written::{OneOrMany, Rate, StatusRange};
 
 /// A boxed future: handlers are unlike things behind one trait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,4 +36,39 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
     /// Hands the events over: one, unless the stage batches. One answer for each, in order. An answer with a status that
     /// is not accepted comes back as a `Failure` whose class says what it asks for.
     fn attempt<'a>(&'a self, batch: &'a [Call<'a>]) -> BoxFuture<'a, Vec<Result<Answer, Failure>>>;
+
+    /// Where an event goes, for dead letters and logs: method and URL without query, userinfo and secrets. `None` where
+    /// there is no such place, or this event has none.
+    fn endpoint(&self, _event: &Event) -> Option<String> {
+        None
+    }
+
+    /// Lets go of what has been idle for too long. Called every few seconds; does not wait.
+    fn tidy(&self, _now: Instant) {}
+}
+
+/// What is wrong with a handler's block. `plan` knows where the block stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key inside of the `handler` block, such as `webhook.headers.x-kind`. Where the short form was written, the
+    /// nearest key that stands in the file is meant.
+    pub path: String,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem at a key.
+    pub fn at(path: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem { path: path.into(), message: message.into(), help: None }
+    }
+
+    /// The same with what to write instead.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
 }

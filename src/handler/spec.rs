@@ -1,0 +1,162 @@
+//! The `handler` key as the user writes it: a URL, `log`, or a block with one handler.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{log, sql, webhook};
+
+/// What a stage does with an event: one side effect.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spec {
+    /// An HTTP request. `handler: URL` is short for it.
+    Webhook(Box<webhook::Spec>),
+    /// A line in Weir's log. `handler: log` is short for it.
+    Log(log::Spec),
+    /// A statement in a database.
+    Sql(Box<sql::Spec>),
+}
+
+const EXPECTED: &str = "a URL, `log`, or a block with one of webhook, log, sql";
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Kind {
+    Webhook,
+    Log,
+    Sql,
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SpecVisitor)
+    }
+}
+
+struct SpecVisitor;
+
+impl<'de> Visitor<'de> for SpecVisitor {
+    type Value = Spec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Spec, E> {
+        match text {
+            "log" => Ok(Spec::Log(log::Spec::default())),
+            "webhook" | "sql" => Err(E::custom(format_args!("`{text}` needs a block; expected {EXPECTED}"))),
+            url => Ok(Spec::Webhook(Box::new(webhook::Spec::of_url(url)))),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
+        let Some(kind) = map.next_key()? else {
+            return Err(A::Error::custom(format_args!("expected {EXPECTED}")));
+        };
+        let spec = match kind {
+            Kind::Webhook => Spec::Webhook(map.next_value::<WebhookBlock>()?.0),
+            Kind::Log => Spec::Log(map.next_value()?),
+            Kind::Sql => Spec::Sql(map.next_value()?),
+        };
+        if map.next_key::<Kind>()?.is_some() {
+            return Err(A::Error::custom("a stage has one handler: a retry repeats one side effect"));
+        }
+        Ok(spec)
+    }
+}
+
+/// `webhook: URL` reads like `webhook: {url: URL}`.
+struct WebhookBlock(Box<webhook::Spec>);
+
+impl<'de> Deserialize<'de> for WebhookBlock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let short = |url: &str| Ok(WebhookBlock(Box::new(webhook::Spec::of_url(url))));
+        super::written::block_or_text(deserializer, "a URL or a block with `url`", short, WebhookBlock)
+    }
+}
+
+impl JsonSchema for Spec {
+    fn schema_name() -> Cow<'static, str> {
+        "Handler".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let webhook = generator.subschema_for::<webhook::Spec>();
+        let (log, sql) = (generator.subschema_for::<log::Spec>(), generator.subschema_for::<sql::Spec>());
+        json_schema!({
+            "description": "What the stage does with an event: one side effect.",
+            "anyOf": [
+                { "type": "string", "description": "The URL of a webhook, or `log`." },
+                {
+                    "type": "object",
+                    "properties": {
+                        "webhook": { "anyOf": [{ "type": "string" }, webhook] },
+                        "log": log,
+                        "sql": sql,
+                    },
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(value: Value) -> Result<Spec, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_short_forms_are_the_long_ones_with_defaults() {
+        let url = "https://billing.internal/v1/invoices";
+        let short = read(json!(url)).unwrap();
+        assert_eq!(short, read(json!({ "webhook": { "url": url } })).unwrap());
+        assert_eq!(short, read(json!({ "webhook": url })).unwrap());
+        assert_eq!(read(json!("log")).unwrap(), read(json!({ "log": {} })).unwrap());
+    }
+
+    #[test]
+    fn every_key_of_the_contract_is_read_and_written_back() {
+        let full = json!({ "webhook": {
+            "url": "https://x/a", "method": "PUT", "headers": { "a": "b" }, "forward_headers": ["x-shop-*"],
+            "body": { "id": "{{ .id }}", "n": 1 }, "content": "form",
+            "cloudevents": { "mode": "binary", "type": "t" },
+            "batch": { "max_records": 5, "max_bytes": "64KiB", "linger": "5ms" },
+            "accept": [202, "204-206"], "rules": [{ "when": "%response.status == 200", "then": "retry" }],
+            "sign": { "secret": ["${secret:a}", "${secret:b}"] }, "auth": { "bearer": "${secret:t}" },
+            "tls": { "ca": "ca.pem" }, "proxy": "http://proxy:3128", "timeout": "10s",
+            "timeouts": { "dns": "1s" }, "max_body": "1MiB", "max_response": "1KiB", "concurrency": 10,
+            "rate": "50/s", "retry_after_max": "5m", "breaker": "none", "probe": "head", "compress": "gzip",
+            "idempotency_key": true, "identify": true,
+        } });
+        let spec = read(full).unwrap();
+        let written = serde_json::to_value(&spec).unwrap();
+        assert_eq!(read(written).unwrap(), spec);
+        let short = read(json!("http://x/")).unwrap();
+        assert_eq!(read(serde_json::to_value(&short).unwrap()).unwrap(), short);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let unknown = read(json!({ "webhook": { "url": "https://x/", "ulr": 1 } })).unwrap_err();
+        assert!(unknown.contains("unknown field `ulr`"), "{unknown}");
+        let two = read(json!({ "log": {}, "webhook": { "url": "https://x/" } })).unwrap_err();
+        assert!(two.contains("one handler"), "{two}");
+        for wrong in
+            [json!({}), json!(5), json!("sql"), json!({ "webhook": { "url": "https://x/", "accept": [99] } })]
+        {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+}
