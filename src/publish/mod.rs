@@ -1,1 +1,6 @@
 //! Records written to topics: routes, rendering, the producer.
+
+mod problem;
+pub mod topic;
+
+pub use problem::Problem;

@@ -1,0 +1,465 @@
+//! The circuit breaker of one handler in one process: an outage raises lag, not the DLQ. It outlives assignments and
+//! reloads, so that a rebalance forgets nothing. Pure: results go in, and what may be done comes out.
+//!
+//! Choices beyond the contract: failing keys are remembered up to [`FAILED_KEYS`], and an open breaker probes at most
+//! [`AT_ONCE`] of them back to back, so that a dead receiver with a thousand waiting keys is not hammered. A record accepted
+//! while the breaker is open, by an attempt begun before, makes the next probe due at once instead of closing it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Now;
+use super::judge::Standing;
+use super::limit::Limit;
+use super::window::Window;
+use crate::outcome::{Class, Code, Failure};
+
+/// How many failing keys are remembered; the one that failed longest ago is forgotten first.
+const FAILED_KEYS: usize = 1_024;
+/// How many probes an open breaker sends without a wait, each to a key that has not failed yet.
+const AT_ONCE: u32 = 16;
+
+/// When a breaker opens and how it probes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Numbers {
+    /// Rule (a): this many attempts in a row found nobody there.
+    pub in_a_row: u32,
+    /// Rule (b): within this time ..
+    pub window: Duration,
+    /// .. at least this many attempts ..
+    pub attempts: u32,
+    /// .. of at least this many keys; also how many keys may wait before intake stops.
+    pub keys: usize,
+    /// .. of which this share ended in retry.
+    pub share: f64,
+    /// The wait before the first paced probe; it doubles ..
+    pub first_wait: Duration,
+    /// .. up to this.
+    pub longest_wait: Duration,
+    /// The cap on what a receiver may ask for.
+    pub retry_after_max: Duration,
+}
+
+impl Default for Numbers {
+    fn default() -> Numbers {
+        Numbers {
+            in_a_row: 5,
+            window: Duration::from_secs(30),
+            attempts: 10,
+            keys: 3,
+            share: 0.7,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(30),
+            retry_after_max: super::retry::RETRY_AFTER_MAX,
+        }
+    }
+}
+
+/// How an attempt ended, as far as the breaker cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The receiver took it.
+    Accepted,
+    /// Worth another attempt.
+    Retry {
+        /// The code of the failure.
+        code: Code,
+        /// The status, where there was an answer.
+        status: Option<u16>,
+        /// The receiver's `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// Rejected, held, or a fault of the record: the receiver's health is not what failed.
+    Other,
+}
+
+impl Ended {
+    /// Of a failed attempt; `only` of the retry policy has been applied.
+    pub fn of(failure: &Failure) -> Ended {
+        match failure.class {
+            Class::Retry { after } => {
+                let status = failure.answer.as_ref().map(|answer| answer.status);
+                Ended::Retry { code: failure.code, status, after }
+            }
+            Class::Invalid | Class::Rejected | Class::Hold(_) => Ended::Other,
+        }
+    }
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// The hash of the record's key (and partition); of a record without a key, of its position.
+    pub key: u64,
+    /// How it ended.
+    pub ended: Ended,
+    /// Whether it was the probe.
+    pub probe: bool,
+    /// Whether the retry policy allows no other (`retry::Policy::is_last`).
+    pub last_attempt: bool,
+    /// When the record's first attempt began.
+    pub first_try: SystemTime,
+    /// Whether the record was restored from the metadata of an earlier assignment.
+    pub restored: bool,
+    /// Whether a record of another key is there to be tried.
+    pub others_wait: bool,
+}
+
+/// What an observation changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reaction {
+    /// How the failure is to be judged.
+    pub standing: Standing,
+    /// Whether the breaker opened or closed just now.
+    pub turned: Option<Turn>,
+}
+
+/// A change of state, for log, metric and status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It opened, and by which rule.
+    Opened(Rule),
+    /// It closed.
+    Closed,
+}
+
+/// Why a breaker opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// (a) attempts in a row found nobody there.
+    InARow,
+    /// (b) most attempts of several keys failed.
+    Share,
+    /// (c) a record would be exhausted while another key has one to try.
+    LastAttempt,
+    /// (d) a second record in a row would be exhausted, or one restored from an earlier assignment, with none accepted.
+    SecondInARow,
+    /// Half of the answers were 429 or 503, and the receiver said when to return.
+    Throttled,
+}
+
+impl Rule {
+    /// One sentence for logs and status.
+    pub fn message(self) -> &'static str {
+        match self {
+            Rule::InARow => "attempts in a row found the receiver unreachable",
+            Rule::Share => "most attempts of several keys failed",
+            Rule::LastAttempt => "a record reached its last attempt and none was accepted since its first",
+            Rule::SecondInARow => "records in a row reached their last attempt and none was accepted between",
+            Rule::Throttled => "half of the answers were 429 or 503 with a Retry-After",
+        }
+    }
+}
+
+/// Open or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Attempts are made as usual, up to [`Breaker::limit`].
+    Closed,
+    /// No attempt but probes.
+    Open {
+        /// Why.
+        rule: Rule,
+        /// When any waiting key may be probed; `None` while a probe is on its way. A key that has not failed yet may be
+        /// probed before: ask [`Breaker::probe`] whenever a record begins to wait.
+        next_probe: Option<Instant>,
+    },
+}
+
+/// The breaker of one handler.
+#[derive(Debug)]
+pub struct Breaker {
+    numbers: Option<Numbers>,
+    open: Option<Open>,
+    in_a_row: u32,
+    exhausted: bool,
+    last_accepted: Option<SystemTime>,
+    window: Window,
+    failed: FailedKeys,
+    limit: Limit,
+}
+
+#[derive(Debug)]
+struct Open {
+    rule: Rule,
+    /// No probe at all before.
+    until: Option<Instant>,
+    /// No probe of a key that has failed before.
+    next: Instant,
+    wait: Duration,
+    at_once: u32,
+    probing: bool,
+}
+
+impl Breaker {
+    /// A closed breaker; `None` for `breaker: none`, which never opens. `max_in_flight` bounds [`Breaker::limit`].
+    pub fn new(numbers: Option<Numbers>, max_in_flight: usize) -> Breaker {
+        let of_window = numbers.unwrap_or_default();
+        Breaker {
+            numbers,
+            open: None,
+            in_a_row: 0,
+            exhausted: false,
+            last_accepted: None,
+            window: Window::new(of_window.window, of_window.keys),
+            failed: FailedKeys::default(),
+            limit: Limit::new(max_in_flight),
+        }
+    }
+
+    /// Other numbers after a reload. What is remembered stays; `none` closes an open breaker.
+    pub fn reload(&mut self, numbers: Option<Numbers>, max_in_flight: usize) {
+        let of_window = numbers.unwrap_or_default();
+        if self.numbers != numbers {
+            self.window = Window::new(of_window.window, of_window.keys);
+        }
+        self.numbers = numbers;
+        self.limit.resize(max_in_flight);
+        if numbers.is_none() {
+            self.open = None;
+        }
+    }
+
+    /// Takes note of an attempt that has ended, and says how its failure is to be judged.
+    pub fn observe(&mut self, seen: &Seen, now: Now) -> Reaction {
+        let status = match seen.ended {
+            Ended::Retry { status, .. } => status,
+            Ended::Accepted | Ended::Other => None,
+        };
+        self.limit.observe(status, now.mono);
+        if seen.probe
+            && let Some(open) = &mut self.open
+        {
+            open.probing = false;
+        }
+        let was_open = self.open.is_some();
+        self.note(seen, now);
+        match seen.ended {
+            Ended::Accepted => self.accepted(seen.probe, now),
+            Ended::Other => Reaction::default(),
+            Ended::Retry { after, .. } if was_open => self.failed_while_open(seen, after, now.mono),
+            Ended::Retry { .. } => self.failed_while_closed(seen, now.mono),
+        }
+    }
+
+    /// Which of the waiting keys may be probed now; `None` where the breaker is closed, a probe is on its way, or it is
+    /// too early. The caller then calls [`Breaker::probe_started`].
+    pub fn probe(&self, waiting: impl IntoIterator<Item = u64>, now: Instant) -> Option<u64> {
+        let open = self.open.as_ref().filter(|open| !open.probing)?;
+        if open.until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let paced = now >= open.next;
+        if !paced && open.at_once == 0 {
+            return None;
+        }
+        let key = waiting.into_iter().min_by_key(|key| self.failed.order(*key))?;
+        (paced || self.failed.order(key) == 0).then_some(key)
+    }
+
+    /// Whether a probe without a record (`probe: head | options`) is due.
+    pub fn bare_probe_due(&self, now: Instant) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| !open.probing && now >= open.next.max(open.until.unwrap_or(now)))
+    }
+
+    /// The probe is on its way.
+    pub fn probe_started(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.probing = true;
+            if now < open.next {
+                open.at_once = open.at_once.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The probe ended without a result: its assignment was revoked, or the process stops.
+    pub fn probe_abandoned(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.probing = false;
+        }
+    }
+
+    /// The probe without a record has ended; `passed`: the receiver is there.
+    pub fn bare_probe_ended(&mut self, passed: bool, now: Now) -> Reaction {
+        if passed {
+            self.last_accepted = Some(now.wall);
+            return self.accepted(true, now);
+        }
+        let (numbers, Some(open)) = (self.numbers.unwrap_or_default(), &mut self.open) else {
+            return Reaction::default();
+        };
+        open.probing = false;
+        open.pace(&numbers, None, now.mono);
+        Reaction::default()
+    }
+
+    /// Open or closed.
+    pub fn state(&self) -> State {
+        match &self.open {
+            None => State::Closed,
+            Some(open) => State::Open {
+                rule: open.rule,
+                next_probe: (!open.probing).then_some(open.until.map_or(open.next, |u| u.max(open.next))),
+            },
+        }
+    }
+
+    /// Whether records of more keys may be taken in while `waiting_keys` keys wait.
+    pub fn takes_in(&self, waiting_keys: usize) -> bool {
+        self.open.is_none() || waiting_keys < self.numbers.unwrap_or_default().keys
+    }
+
+    /// How many attempts may be in flight; 0 while open, where probes are the only ones.
+    pub fn limit(&mut self, now: Instant) -> usize {
+        if self.open.is_some() { 0 } else { self.limit.get(now) }
+    }
+
+    fn note(&mut self, seen: &Seen, now: Now) {
+        let cap = self.numbers.unwrap_or_default().retry_after_max;
+        match seen.ended {
+            Ended::Accepted => {
+                self.window.add(seen.key, false, now.mono);
+                self.failed.remove(seen.key);
+                self.last_accepted = Some(now.wall);
+            }
+            Ended::Other => self.window.add(seen.key, false, now.mono),
+            Ended::Retry { status, after, .. } => {
+                self.window.add(seen.key, true, now.mono);
+                if matches!(status, Some(429 | 503)) {
+                    let until = after.and_then(|after| now.mono.checked_add(after.min(cap)));
+                    self.window.throttled(seen.key, until, now.mono);
+                }
+                self.failed.insert(seen.key);
+            }
+        }
+        let nobody_there = match seen.ended {
+            Ended::Retry { code: Code::Dns | Code::Connect, .. } => true,
+            Ended::Retry { status, .. } => matches!(status, Some(502..=504)),
+            Ended::Accepted | Ended::Other => false,
+        };
+        self.in_a_row = if nobody_there { self.in_a_row.saturating_add(1) } else { 0 };
+    }
+
+    fn accepted(&mut self, probe: bool, now: Now) -> Reaction {
+        self.exhausted = false;
+        let Some(open) = &mut self.open else { return Reaction::default() };
+        if !probe {
+            open.next = now.mono;
+            return Reaction::default();
+        }
+        self.open = None;
+        self.in_a_row = 0;
+        self.window.clear();
+        self.limit.restart(now.mono);
+        Reaction { standing: Standing::Ordinary, turned: Some(Turn::Closed) }
+    }
+
+    fn failed_while_open(&mut self, seen: &Seen, after: Option<Duration>, now: Instant) -> Reaction {
+        let (Some(open), numbers) = (&mut self.open, self.numbers.unwrap_or_default()) else {
+            return Reaction::default();
+        };
+        if open.rule == Rule::Throttled {
+            open.until = open.until.max(self.window.throttled_until());
+        }
+        let standing = if seen.probe {
+            open.pace(&numbers, after, now);
+            Standing::Probe
+        } else if seen.last_attempt {
+            Standing::Kept
+        } else {
+            Standing::Ordinary
+        };
+        Reaction { standing, turned: None }
+    }
+
+    fn failed_while_closed(&mut self, seen: &Seen, now: Instant) -> Reaction {
+        let Some(numbers) = self.numbers else { return Reaction::default() };
+        let by_record = if seen.last_attempt { self.last_attempt(seen) } else { None };
+        let Some(rule) = by_record.or_else(|| self.by_numbers(&numbers, now)) else {
+            self.exhausted |= seen.last_attempt;
+            return Reaction::default();
+        };
+        let until = if rule == Rule::Throttled { self.window.throttled_until() } else { None };
+        let next = now.checked_add(numbers.first_wait).unwrap_or(now);
+        let wait = numbers.first_wait;
+        let mut open = Open { rule, until, next, wait, at_once: AT_ONCE, probing: false };
+        open.wait = open.wait.saturating_mul(2).min(numbers.longest_wait);
+        self.open = Some(open);
+        let standing = if seen.last_attempt { Standing::Kept } else { Standing::Ordinary };
+        Reaction { standing, turned: Some(Turn::Opened(rule)) }
+    }
+
+    /// Rules (c) and (d): whether a record at its last attempt opens the breaker instead of being exhausted. Of a restored
+    /// record nobody knows who was exhausted before it, so until something is accepted here it counts as the second.
+    fn last_attempt(&self, seen: &Seen) -> Option<Rule> {
+        let accepted_since = self.last_accepted.is_some_and(|at| at >= seen.first_try);
+        let unknown = seen.restored && self.last_accepted.is_none();
+        if self.exhausted || unknown {
+            Some(Rule::SecondInARow)
+        } else if !accepted_since && seen.others_wait {
+            Some(Rule::LastAttempt)
+        } else {
+            None
+        }
+    }
+
+    /// Rules (a) and (b), and that of half of the answers.
+    fn by_numbers(&mut self, numbers: &Numbers, now: Instant) -> Option<Rule> {
+        let tally = self.window.tally(now);
+        let enough = tally.attempts >= numbers.attempts;
+        if enough
+            && tally.throttled_keys
+            && tally.throttled.saturating_mul(2) >= tally.attempts
+            && self.window.throttled_until().is_some_and(|until| until > now)
+        {
+            return Some(Rule::Throttled);
+        }
+        if self.in_a_row >= numbers.in_a_row {
+            return Some(Rule::InARow);
+        }
+        let share = f64::from(tally.retries) >= f64::from(tally.attempts) * numbers.share;
+        (enough && tally.keys && share).then_some(Rule::Share)
+    }
+}
+
+impl Open {
+    /// A paced probe has failed: the next one waits twice as long, or as long as the receiver asks for.
+    fn pace(&mut self, numbers: &Numbers, after: Option<Duration>, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        let asked = after.unwrap_or_default().min(numbers.retry_after_max);
+        self.next = now.checked_add(self.wait.max(asked)).unwrap_or(now);
+        self.wait = self.wait.saturating_mul(2).min(numbers.longest_wait);
+    }
+}
+
+/// Keys whose last attempt failed, by the order in which it did.
+#[derive(Debug, Default)]
+struct FailedKeys {
+    order: HashMap<u64, u64>,
+    last: u64,
+}
+
+impl FailedKeys {
+    /// 0 of a key that has not failed; else the larger the later.
+    fn order(&self, key: u64) -> u64 {
+        self.order.get(&key).copied().unwrap_or(0)
+    }
+
+    fn insert(&mut self, key: u64) {
+        self.last += 1;
+        self.order.insert(key, self.last);
+        if self.order.len() > FAILED_KEYS
+            && let Some(oldest) = self.order.iter().min_by_key(|(_, order)| **order).map(|(key, _)| *key)
+        {
+            self.order.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, key: u64) {
+        self.order.remove(&key);
+    }
+}

@@ -1,0 +1,103 @@
+//! The `dlq` key as it is written.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::publish::{Problem, topic};
+use crate::settings::References;
+
+/// Where records go that cannot be delivered: a topic, or `{topic, after}`. Left out, the stage pauses instead of dropping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Spec {
+    /// The topic. Literal: no record data.
+    pub topic: String,
+    /// What happens to later records of the same key.
+    pub after: After,
+}
+
+/// An example, run as a test and printed in the docs.
+pub const EXAMPLE: &str = "dlq: { topic: shop.orders.billing.dlq, after: continue }";
+
+/// What happens to later records of a dead-lettered key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    /// They are delivered.
+    #[default]
+    Continue,
+    /// They follow it to the DLQ until it is replayed. Not available yet.
+    ParkKey,
+}
+
+impl Spec {
+    /// The topic's name, references resolved.
+    pub fn build(&self, references: &References) -> Result<String, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if self.after == After::ParkKey {
+            problems.push(Problem::at("after", "`park_key` is not available yet; write `continue`"));
+        }
+        let name = match references.resolve(&self.topic) {
+            Ok(name) => name.expose().to_owned(),
+            Err(error) => {
+                problems.push(Problem::at("topic", error.to_string()));
+                return Err(problems);
+            }
+        };
+        if name.contains("{{") {
+            problems.push(Problem::at("topic", "a dead-letter topic holds no record data; write its name"));
+        } else if let Some(fault) = topic::fault(&name) {
+            problems.push(Problem::at("topic", fault));
+        }
+        if problems.is_empty() { Ok(name) } else { Err(problems) }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    /// The topic.
+    topic: String,
+    /// What happens to later records of the same key: `continue` (the default) delivers them.
+    #[serde(default)]
+    after: After,
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl<'de> Visitor<'de> for Form {
+            type Value = Spec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a topic, or {topic, after}")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Spec, E> {
+                Ok(Spec { topic: text.to_owned(), after: After::Continue })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spec, A::Error> {
+                let Long { topic, after } = Long::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Spec { topic, after })
+            }
+        }
+
+        deserializer.deserialize_any(Form)
+    }
+}
+
+impl JsonSchema for Spec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DeadLetter".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let long = Long::json_schema(generator);
+        json_schema!({ "anyOf": [{ "type": "string" }, long] })
+    }
+}

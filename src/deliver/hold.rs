@@ -1,0 +1,248 @@
+//! Why a stage has paused itself, and what ends it. Several causes may hold at once; the stage runs when none does. The
+//! breaker is a hold too, but has a clock of its own (`breaker`). Pure: `now` is an argument.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Now;
+use crate::outcome::HoldCause;
+
+/// The time between two probes.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+/// The first wait before what is owed to Kafka is tried again; it doubles up to [`PROBE_EVERY`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Within this time after a hold has ended, the record that raises it again is at fault itself.
+const BLAME: Duration = Duration::from_secs(60);
+/// After this time a held stage lets go of bodies that it has not started.
+const LET_GO: Duration = Duration::from_secs(30);
+/// How many records that have raised holds are remembered.
+const RAISERS: usize = 1_024;
+
+/// What a hold waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// A probe: the next waiting record of another key, or a request without a record (`probe: head | options`).
+    Probe,
+    /// The record that raised it makes its pass again.
+    Again,
+    /// What is owed to Kafka is tried again, soon at first.
+    Owed,
+    /// The receiver's own word: as `Probe`, but only after a reload or `weir resume`.
+    Word,
+    /// A person acts, and says so: an offset reset.
+    Person,
+}
+
+/// What ends a hold of this cause. The breaker is not of this file: it counts as `Person` here and is never raised.
+pub fn remedy(cause: HoldCause) -> Remedy {
+    match cause {
+        HoldCause::Auth | HoldCause::Tls | HoldCause::Redirect | HoldCause::BlockedAddress => Remedy::Probe,
+        HoldCause::NoDlq | HoldCause::Invalid => Remedy::Again,
+        HoldCause::Dlq | HoldCause::Kafka | HoldCause::TopicMissing => Remedy::Owed,
+        HoldCause::Gone | HoldCause::Disabled => Remedy::Word,
+        HoldCause::OutOfRange | HoldCause::Breaker => Remedy::Person,
+    }
+}
+
+/// One cause that holds the stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hold {
+    /// Why.
+    pub cause: HoldCause,
+    /// One sentence.
+    pub message: String,
+    /// Since when.
+    pub since: SystemTime,
+    held: Instant,
+    raised_by: Record,
+    next: Option<Instant>,
+    wait: Duration,
+    trying: bool,
+}
+
+/// A record as holds know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// The hash of its key (and partition); of a record without a key, of its position.
+    pub key: u64,
+    /// The hash of its position.
+    pub position: u64,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Send a probe for this cause: a waiting record, of another key than this where there is one.
+    Probe(HoldCause, u64),
+    /// Let the records that this cause holds make their pass again.
+    Again(HoldCause),
+}
+
+impl Due {
+    /// The cause.
+    pub fn cause(self) -> HoldCause {
+        match self {
+            Due::Probe(cause, _) | Due::Again(cause) => cause,
+        }
+    }
+}
+
+/// All that holds one stage.
+#[derive(Debug, Default)]
+pub struct Holds {
+    active: BTreeMap<HoldCause, Hold>,
+    raisers: VecDeque<Raiser>,
+}
+
+#[derive(Debug)]
+struct Raiser {
+    record: Record,
+    cause: HoldCause,
+    /// When an accepted record of another key ended the hold.
+    ended: Option<Instant>,
+}
+
+impl Holds {
+    /// Whether a record that raises this hold is itself at fault: it has raised it before, others were accepted and ended
+    /// it, and that is less than a minute ago. Ask before the failure is judged.
+    pub fn at_fault(&self, cause: HoldCause, record: Record, now: Instant) -> bool {
+        self.raisers.iter().any(|raiser| {
+            raiser.cause == cause
+                && raiser.record == record
+                && raiser.ended.is_some_and(|ended| now.saturating_duration_since(ended) < BLAME)
+        })
+    }
+
+    /// A record raises a hold, or raises it again. Gives `true` where the hold is new.
+    pub fn raise(&mut self, cause: HoldCause, message: &str, record: Record, now: Now) -> bool {
+        if matches!(remedy(cause), Remedy::Probe | Remedy::Word) {
+            self.remember(cause, record);
+        }
+        if let Some(hold) = self.active.get_mut(&cause) {
+            message.clone_into(&mut hold.message);
+            return false;
+        }
+        let (next, wait) = match remedy(cause) {
+            Remedy::Probe | Remedy::Again => (Some(PROBE_EVERY), PROBE_EVERY),
+            Remedy::Owed => (Some(FIRST_WAIT), FIRST_WAIT.saturating_mul(2)),
+            Remedy::Word | Remedy::Person => (None, PROBE_EVERY),
+        };
+        let hold = Hold {
+            cause,
+            message: message.to_owned(),
+            since: now.wall,
+            held: now.mono,
+            raised_by: record,
+            next: next.and_then(|wait| now.mono.checked_add(wait)),
+            wait,
+            trying: false,
+        };
+        self.active.insert(cause, hold);
+        true
+    }
+
+    /// What is to be done now; the caller then calls [`Holds::started`].
+    pub fn due(&self, now: Instant) -> Option<Due> {
+        self.active.values().find(|hold| !hold.trying && hold.next.is_some_and(|next| next <= now)).map(
+            |hold| match remedy(hold.cause) {
+                Remedy::Probe | Remedy::Word | Remedy::Person => Due::Probe(hold.cause, hold.raised_by.key),
+                Remedy::Again | Remedy::Owed => Due::Again(hold.cause),
+            },
+        )
+    }
+
+    /// When something is due next; `None` where nothing is until somebody acts.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.active.values().filter(|hold| !hold.trying).filter_map(|hold| hold.next).min()
+    }
+
+    /// What was due for this cause is on its way.
+    pub fn started(&mut self, cause: HoldCause) {
+        if let Some(hold) = self.active.get_mut(&cause) {
+            hold.trying = true;
+        }
+    }
+
+    /// What was on its way has ended without ending the hold: it failed, or was abandoned.
+    pub fn failed(&mut self, cause: HoldCause, now: Instant) {
+        if let Some(hold) = self.active.get_mut(&cause) {
+            hold.tried(now);
+        }
+    }
+
+    /// The handler has accepted a record (or a probe without one): ends the holds of [`Remedy::Probe`] and, where its probe
+    /// is on its way, of [`Remedy::Word`]. Gives the causes ended.
+    pub fn accepted(&mut self, now: Instant) -> Vec<HoldCause> {
+        let ended: Vec<HoldCause> = self
+            .active
+            .values()
+            .filter(|hold| match remedy(hold.cause) {
+                Remedy::Probe => true,
+                Remedy::Word => hold.trying,
+                Remedy::Again | Remedy::Owed | Remedy::Person => false,
+            })
+            .map(|hold| hold.cause)
+            .collect();
+        for cause in &ended {
+            self.active.remove(cause);
+            for raiser in self.raisers.iter_mut().filter(|raiser| raiser.cause == *cause) {
+                raiser.ended = Some(now);
+            }
+        }
+        ended
+    }
+
+    /// What this cause waited for has happened: the owed record was taken, the topic is there, the offset is set. Gives
+    /// `true` where it did hold.
+    pub fn end(&mut self, cause: HoldCause) -> bool {
+        self.active.remove(&cause).is_some()
+    }
+
+    /// A reload or `weir resume`: every cause is tried at once, also the receiver's own word.
+    pub fn resume(&mut self, now: Instant) {
+        for hold in self.active.values_mut().filter(|hold| remedy(hold.cause) != Remedy::Person) {
+            hold.next = Some(now);
+            hold.wait = if remedy(hold.cause) == Remedy::Owed { FIRST_WAIT } else { PROBE_EVERY };
+        }
+    }
+
+    /// Whether the stage is held.
+    pub fn is_held(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// What holds, by cause.
+    pub fn active(&self) -> impl Iterator<Item = &Hold> {
+        self.active.values()
+    }
+
+    /// Whether the stage has been held for so long that it lets go of bodies that it has not started.
+    pub fn lets_go(&self, now: Instant) -> bool {
+        self.active.values().any(|hold| now.saturating_duration_since(hold.held) >= LET_GO)
+    }
+
+    fn remember(&mut self, cause: HoldCause, record: Record) {
+        if self.raisers.iter().any(|raiser| raiser.cause == cause && raiser.record == record) {
+            return;
+        }
+        if self.raisers.len() == RAISERS {
+            self.raisers.pop_front();
+        }
+        self.raisers.push_back(Raiser { record, cause, ended: None });
+    }
+}
+
+impl Hold {
+    /// The next try waits as long as its cause asks for; one that waits for a person asks for none.
+    fn tried(&mut self, now: Instant) {
+        if !self.trying {
+            return;
+        }
+        self.trying = false;
+        self.next = match remedy(self.cause) {
+            Remedy::Word | Remedy::Person => None,
+            Remedy::Probe | Remedy::Again | Remedy::Owed => now.checked_add(self.wait),
+        };
+        self.wait = self.wait.saturating_mul(2).min(PROBE_EVERY);
+    }
+}
