@@ -2,10 +2,16 @@
 //!
 //! Source: http-contract, section 13.
 
+mod decode;
+mod encode;
+
 use std::ops::Range;
 
 use super::position::NextOffset;
 use crate::outcome::{Code, Reason};
+
+pub use decode::decode;
+pub(super) use encode::View;
 
 /// The broker's default limit of a commit's metadata, in characters.
 pub const DEFAULT_LIMIT: usize = 4096;
@@ -121,7 +127,32 @@ pub enum Cause {
     Base,
 }
 
-/// Reads a text. Never panics and allocates no more than the text is long.
-pub fn decode(_text: &[u8], _committed: NextOffset, _topic: [u8; 4]) -> Decoded {
-    unimplemented!()
+/// What every text begins with: ours, version 1.
+const PREFIX: &str = "weir1.";
+
+/// The bits of the first field.
+mod flag {
+    pub(super) const BITMAP: u8 = 1;
+    pub(super) const RETRIES: u8 = 2;
+    pub(super) const OPEN: u8 = 4;
+    /// All that this version knows; the blocked keys (8) are reserved.
+    pub(super) const KNOWN: u8 = BITMAP | RETRIES | OPEN;
 }
+
+/// The length of a number as unsigned LEB128.
+pub(super) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// The length of the text of so many bytes.
+pub(super) fn characters(bytes: usize) -> usize {
+    PREFIX.len() + bytes.saturating_mul(4).div_ceil(3)
+}
+
+/// The most bytes whose text is not longer than that.
+pub(super) fn bytes_within(characters: usize) -> usize {
+    characters.saturating_sub(PREFIX.len()).saturating_mul(3) / 4
+}
+
+#[cfg(test)]
+mod tests;

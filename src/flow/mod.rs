@@ -8,6 +8,7 @@ mod queue;
 mod room;
 mod suspect;
 mod tracker;
+mod tried;
 
 pub use lanes::Order;
 pub use position::{Commit, Epoch, NextOffset, Now};

@@ -1,14 +1,28 @@
-//! One partition in one assignment: which records are open, which may be taken, what may be committed.
+//! One partition in one assignment: which records are open, which may be taken, what may be committed. Orchestrates the
+//! open set, the lanes, the queue and the suspect state; the text of a commit is `metadata`'s.
+//!
+//! "Done" is never stored: everything below the position that is not open is done (offsets that do not exist included).
+//! So a commit costs O(incompletes), whatever lies between them. Only ranges that an earlier owner had done above the
+//! position are kept, until the position passes them.
 
+mod commit;
+mod intake;
+mod work;
+
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::lanes::Order;
-use super::metadata::Restored;
-use super::position::{Commit, Epoch, NextOffset, Now};
+use super::lanes::{Lanes, Order};
+use super::metadata::{Phase, Restored};
+use super::open::{NONE, Open};
+use super::position::{Epoch, Now};
+use super::queue::Queue;
 use super::room::{Limits, Room};
+use super::suspect::{Lone, Suspect};
+use super::tried::Tried;
 use crate::event::Event;
-use crate::outcome::{Outcome, Progress, Verdict};
+use crate::outcome::{Outcome, Progress};
 
 /// A record as it was polled.
 #[derive(Debug, Clone)]
@@ -60,7 +74,7 @@ pub struct Work {
     pub key: u64,
     /// Whether it runs alone in the process, because its partition is suspect.
     pub lone: bool,
-    /// To be handed back, also where the task was aborted.
+    /// To be handed back, also where the task was aborted or has panicked.
     pub ticket: Ticket,
 }
 
@@ -75,7 +89,7 @@ pub enum Applied {
     Held,
     /// It was abandoned: it is ready again, nothing counted.
     Released,
-    /// Of another assignment, or forgotten because the log went back: nothing changed.
+    /// Of another assignment, or forgotten because the log went back: nothing is known of it.
     Stale,
 }
 
@@ -84,11 +98,11 @@ pub enum Applied {
 pub struct Counts {
     /// Records received or restored, and not terminal.
     pub open: usize,
-    /// Of these: can be taken now.
+    /// Of these: can be taken, or will be due at `wake_at` or before.
     pub ready: usize,
     /// Of these: taken.
     pub in_flight: usize,
-    /// Of these: wait for their retry.
+    /// Of these: wait for their retry, with their body.
     pub waiting: usize,
     /// Of these: without a body, because it was let go or not polled again yet.
     pub bodiless: usize,
@@ -102,124 +116,151 @@ pub struct Counts {
 
 /// One partition in one assignment. No clock, no channel, no async: the caller holds the lock and passes the time.
 #[derive(Debug)]
-pub struct Tracker {}
+pub struct Tracker {
+    epoch: Epoch,
+    topic: [u8; 4],
+    order: Order,
+    limits: Limits,
+    open: Open,
+    lanes: Lanes,
+    queue: Queue,
+    suspect: Suspect,
+    /// What an earlier owner had done at or above the position: sorted, apart from each other and from the position.
+    ahead: VecDeque<Range<i64>>,
+    /// Everything below is received or known to be done.
+    position: i64,
+    /// The next polled record is at this offset or above. Below the position after a seek back.
+    cursor: i64,
+    /// The lowest bodiless slot at or above the cursor.
+    awaited: u32,
+    /// Polled records are refused until the seek back of `let_go`.
+    detached: bool,
+    closed: bool,
+    /// Tasks of earlier assignments that have not ended.
+    older_tasks: usize,
+    crashes: u32,
+    partitions: u32,
+    /// Counts what a commit would say differently, from 1.
+    changes: u64,
+    /// The value of `changes` that the last accepted commit covers.
+    covered: u64,
+    in_flight: usize,
+    orphans: usize,
+    waiting: usize,
+    bodies: usize,
+    bytes: usize,
+    /// The sum of the weights of all `tried`.
+    tried: usize,
+    /// Characters of the last metadata.
+    written: usize,
+    room: Room,
+}
 
+/// Start and end of an assignment.
 impl Tracker {
     /// A new assignment that goes on from what the last commit says. Nothing is taken before its first commit (which
-    /// sets `open`) is accepted.
+    /// sets `open`) is accepted. `topic` is the beginning of the topic's id, zeros where the broker gives none.
     pub fn assigned(
-        _epoch: Epoch,
-        _topic: [u8; 4],
-        _restored: Restored,
-        _order: Order,
-        _limits: Limits,
-        _now: Now,
+        epoch: Epoch,
+        topic: [u8; 4],
+        restored: Restored,
+        order: Order,
+        limits: Limits,
+        now: Now,
     ) -> Tracker {
-        unimplemented!()
+        let crashes = restored.crashes.saturating_add(u32::from(restored.open));
+        let mut tracker = Tracker {
+            epoch,
+            topic,
+            order,
+            limits,
+            open: Open::new(),
+            lanes: Lanes::default(),
+            queue: Queue::default(),
+            suspect: Suspect::new(&restored, crashes, limits.records),
+            ahead: VecDeque::new(),
+            position: restored.next.0,
+            cursor: restored.next.0,
+            awaited: NONE,
+            detached: false,
+            closed: false,
+            older_tasks: 0,
+            crashes,
+            partitions: restored.partitions,
+            changes: 1,
+            covered: 0,
+            in_flight: 0,
+            orphans: 0,
+            waiting: 0,
+            bodies: 0,
+            bytes: 0,
+            tried: 0,
+            written: 0,
+            room: Room::Open,
+        };
+        tracker.restore(restored, now);
+        tracker
     }
 
-    /// Takes nothing until so many tasks of earlier assignments have completed (with their old tickets) here.
-    pub fn wait_for(&mut self, _tasks: usize) {
-        unimplemented!()
+    /// Takes nothing until so many tasks of earlier assignments have completed here, with their old tickets.
+    pub fn wait_for(&mut self, tasks: usize) {
+        self.older_tasks += tasks;
     }
 
-    /// Tickets that are out, of this assignment and of earlier ones that it waits for.
+    /// Tickets that are out: of this assignment, and of the earlier ones that it waits for.
     pub fn tasks(&self) -> usize {
-        unimplemented!()
-    }
-
-    /// Takes a polled record in. Always: the room is asked for apart.
-    pub fn admit(&mut self, _record: Record) -> Admitted {
-        unimplemented!()
-    }
-
-    /// Whether to go on polling this partition.
-    pub fn room(&mut self) -> Room {
-        unimplemented!()
-    }
-
-    /// The head of a free lane, or a retry that is due. In a suspect partition: one at a time, and only after a commit
-    /// that names it was accepted.
-    pub fn take(&mut self, _now: Now) -> Option<Work> {
-        unimplemented!()
-    }
-
-    /// As `take`, but where nothing is ready the retry that is due first, before its time: for a probe.
-    pub fn take_probe(&mut self, _now: Now) -> Option<Work> {
-        unimplemented!()
-    }
-
-    /// Applies a verdict.
-    pub fn complete(&mut self, _ticket: Ticket, _verdict: Verdict) -> Applied {
-        unimplemented!()
-    }
-
-    /// When the next retry is due.
-    pub fn wake_at(&self) -> Option<Instant> {
-        unimplemented!()
-    }
-
-    /// What to commit; `None` where nothing has changed since the last accepted one. One at a time is outstanding.
-    pub fn commit(&mut self, _now: Now) -> Option<Commit> {
-        unimplemented!()
-    }
-
-    /// The broker has accepted that commit. One of another assignment changes nothing.
-    pub fn accepted(&mut self, _epoch: Epoch, _serial: u64) {
-        unimplemented!()
-    }
-
-    /// Whether a commit is waited for: the first of an assignment, or one that names a lone attempt. Do not wait for
-    /// the tick.
-    pub fn commit_is_urgent(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// M11: drops the bodies that are not at work. `Some`: seek back to there (at resume), then call `sought`; until
-    /// then polled records are refused.
-    pub fn let_go(&mut self) -> Option<NextOffset> {
-        unimplemented!()
-    }
-
-    /// The consumer was moved on purpose: the next polled record is at this offset or above. Repeats are not taken twice.
-    pub fn sought(&mut self, _next: NextOffset) {
-        unimplemented!()
-    }
-
-    /// No record below this offset will come any more (end of the partition reached): what waits for its body there was
-    /// compacted away.
-    pub fn passed(&mut self, _next: NextOffset) {
-        unimplemented!()
+        self.in_flight + self.orphans + self.older_tasks
     }
 
     /// Revoke or stop: nothing is taken any more, and the next commit clears `open`.
     pub fn close(&mut self) {
-        unimplemented!()
-    }
-
-    /// The broker takes less text than thought.
-    pub fn set_metadata_limit(&mut self, _characters: usize) {
-        unimplemented!()
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        self.changes += 1;
+        if let Lone::Chosen { slot, .. } = self.suspect.lone() {
+            self.unchoose(slot);
+            self.enqueue(slot);
+        }
     }
 
     /// 60 s of progress: crashes count from 0 again, unless suspect records are still open.
     pub fn progressed(&mut self) {
-        unimplemented!()
+        if self.crashes == 0 || (self.is_suspect() && self.open.len() > 0) {
+            return;
+        }
+        self.crashes = 0;
+        self.suspect.clear();
+        self.changes += 1;
     }
 
-    /// Whether records run one at a time here. The caller then holds the process's one lone permit while `lone` is true
-    /// or `take` is called.
-    pub fn is_suspect(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// Whether a lone record is chosen or at work.
-    pub fn lone(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// Figures for metrics and the API.
-    pub fn counts(&self) -> Counts {
-        unimplemented!()
+    fn restore(&mut self, restored: Restored, now: Now) {
+        // Nobody writes rows yet: when tracking does, a row that is owed becomes an `Owed` of its own. Until then the
+        // record was accepted, and that is all there is to know.
+        let rows =
+            restored.retries.iter().filter(|retry| retry.phase == Phase::Row).map(|retry| retry.offset);
+        let mut done = restored.done;
+        done.extend(rows.map(|offset| offset..offset.saturating_add(1)));
+        done.sort_unstable_by_key(|range| range.start);
+        for range in done {
+            match self.ahead.back_mut() {
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => self.ahead.push_back(range),
+            }
+        }
+        for retry in restored.retries {
+            if retry.phase == Phase::Row {
+                continue;
+            }
+            let id = self.open.insert(retry.offset, NONE);
+            let tried = Tried::restored(&retry, restored.clock, self.limits.max_wait, now);
+            self.tried += tried.weight;
+            if let Some(slot) = self.open.get_mut(id) {
+                slot.tried = Some(Box::new(tried));
+            }
+        }
+        self.awaited = self.open.first_id();
+        self.absorb();
     }
 }

@@ -1,0 +1,277 @@
+//! Intake: what a polled record is, where the position moves, how bodies are let go and forgotten.
+
+use super::{Admitted, Record, Tracker};
+use crate::flow::lanes::{self, Order};
+use crate::flow::open::{NONE, State};
+use crate::flow::position::NextOffset;
+use crate::flow::room::{self, Load, Room};
+
+impl Tracker {
+    /// Takes a polled record in. Always: the room is asked for apart.
+    pub fn admit(&mut self, record: Record) -> Admitted {
+        let offset = record.event.origin.offset;
+        if record.epoch != self.epoch {
+            return Admitted::Stale;
+        }
+        if self.detached {
+            return Admitted::Detached;
+        }
+        if offset < self.cursor {
+            self.go_back(offset);
+        }
+        self.pass(offset);
+        self.cursor = offset.saturating_add(1);
+        if self.open.get(self.awaited).is_some_and(|slot| slot.offset == offset) {
+            let id = self.awaited;
+            self.receive(offset);
+            self.fill(id, record);
+            self.await_next(id);
+            return Admitted::Taken;
+        }
+        if offset < self.position {
+            return Admitted::Known;
+        }
+        if self.receive(offset) {
+            return Admitted::Known;
+        }
+        let id = self.open.insert(offset, self.awaited);
+        self.fill(id, record);
+        Admitted::Taken
+    }
+
+    /// Whether to go on polling this partition.
+    pub fn room(&mut self) -> Room {
+        let top = self.ahead.back().map_or(self.position, |range| range.end);
+        let top = self.open.get(self.open.last_id()).map_or(top, |slot| top.max(slot.offset + 1));
+        // Between two ranges of an earlier owner lie records that were not done: two pairs of runs for each at most.
+        let incompletes = self.open.len() + 2 * self.ahead.len();
+        let range = u64::try_from(top.saturating_sub(self.base())).unwrap_or(0);
+        let load = Load {
+            records: self.bodies,
+            bytes: self.bytes,
+            written: self.written,
+            worst: room::worst_case(incompletes, range, self.tried),
+            catching_up: self.detached || self.awaited != NONE || self.cursor < top,
+        };
+        self.room = self.limits.room(&load, self.room);
+        self.room
+    }
+
+    /// M11: drops the bodies that are not at work. `Some`: seek back to there (at resume), then call `sought`; until
+    /// then polled records are refused, as they will be read again.
+    pub fn let_go(&mut self) -> Option<NextOffset> {
+        let mut at = self.open.first_id();
+        let mut lowest = None;
+        while at != NONE {
+            let next = self.open.after(at);
+            self.drop_body(at);
+            if lowest.is_none() && self.state(at) == State::Bodiless {
+                lowest = Some(at);
+            }
+            at = next;
+        }
+        self.rebuild_lanes();
+        self.queue.retain(|_| false);
+        let seek = self.open.get(lowest?)?.offset.min(self.cursor);
+        self.detached = true;
+        self.awaited = NONE;
+        Some(NextOffset(seek))
+    }
+
+    /// The consumer was moved back on purpose, to what `let_go` said or below: the next polled record is at this offset
+    /// or above. Repeats are not taken twice.
+    pub fn sought(&mut self, next: NextOffset) {
+        self.detached = false;
+        self.cursor = next.0;
+        self.awaited = self.open.first_id();
+        while self.open.get(self.awaited).is_some_and(|s| s.state != State::Bodiless || s.offset < next.0) {
+            self.awaited = self.open.after(self.awaited);
+        }
+    }
+
+    /// No record below this offset will come any more, as the end of the partition was reached: what waits for its body
+    /// there was compacted away.
+    pub fn passed(&mut self, next: NextOffset) {
+        if self.detached || next.0 < self.cursor {
+            return;
+        }
+        self.pass(next.0);
+        self.cursor = next.0;
+        if next.0 > self.position {
+            self.changes += 1;
+            self.move_position(next.0);
+        }
+    }
+
+    /// The broker takes less text than thought (`OFFSET_METADATA_TOO_LARGE`).
+    pub fn set_metadata_limit(&mut self, characters: usize) {
+        self.limits.metadata = characters;
+    }
+
+    /// Prunes the bodiless records below `offset`: the log has passed them, so they do not exist any more.
+    fn pass(&mut self, offset: i64) {
+        while let Some(slot) = self.open.get(self.awaited) {
+            if slot.offset >= offset {
+                return;
+            }
+            let id = self.awaited;
+            self.await_next(id);
+            self.remove(id);
+        }
+    }
+
+    fn await_next(&mut self, id: u32) {
+        self.awaited = self.open.after(id);
+        while self.open.get(self.awaited).is_some_and(|slot| slot.state != State::Bodiless) {
+            self.awaited = self.open.after(self.awaited);
+        }
+    }
+
+    /// Moves the position over an offset that was polled; true where an earlier owner had it done.
+    fn receive(&mut self, offset: i64) -> bool {
+        if offset < self.position {
+            return false;
+        }
+        // A gap moves the watermark without a completion.
+        if offset > self.position && self.base() == self.position {
+            self.changes += 1;
+        }
+        self.move_position(offset);
+        if self.position > offset {
+            return true;
+        }
+        self.move_position(offset.saturating_add(1));
+        false
+    }
+
+    fn move_position(&mut self, to: i64) {
+        self.position = self.position.max(to);
+        self.absorb();
+    }
+
+    /// Ranges that the position has reached are part of what is below it.
+    pub(super) fn absorb(&mut self) {
+        while let Some(range) = self.ahead.front() {
+            if range.start > self.position {
+                return;
+            }
+            self.position = self.position.max(range.end);
+            self.ahead.pop_front();
+        }
+    }
+
+    /// Gives a slot its body and its place in its lane.
+    fn fill(&mut self, id: u32, record: Record) {
+        let event = record.event;
+        let offset = event.origin.offset;
+        let key = match (&event.key, self.order) {
+            (_, Order::Partition) => lanes::hash_number(-1 - i64::from(event.origin.partition)),
+            (Some(key), _) => lanes::hash_key(key),
+            (None, _) => lanes::hash_number(offset),
+        };
+        let laned = match self.order {
+            Order::Key => event.key.is_some(),
+            Order::Partition => true,
+            Order::None => false,
+        };
+        let head = !laned || self.lanes.join(key, id);
+        self.bodies += 1;
+        self.bytes += record.bytes;
+        if let Some(slot) = self.open.get_mut(id) {
+            slot.timestamp = event.origin.timestamp.unwrap_or(i64::MIN);
+            slot.event = Some(event);
+            slot.key = key;
+            slot.bytes = record.bytes;
+            slot.laned = laned;
+            slot.state = State::Queued;
+        }
+        if head {
+            self.enqueue(id);
+        }
+    }
+
+    /// The head of a lane can be taken, now or when it is due.
+    pub(super) fn enqueue(&mut self, id: u32) {
+        let Some(slot) = self.open.get_mut(id) else { return };
+        match slot.tried.as_ref().and_then(|tried| tried.due) {
+            Some(due) => {
+                slot.state = State::Waiting;
+                self.waiting += 1;
+                self.queue.wait(due, id);
+            }
+            None => {
+                slot.state = State::Ready;
+                self.queue.ready(id);
+            }
+        }
+    }
+
+    fn drop_body(&mut self, id: u32) {
+        self.unchoose(id);
+        let Some(slot) = self.open.get_mut(id) else { return };
+        match slot.state {
+            State::Queued | State::Ready => {}
+            State::Waiting => self.waiting -= 1,
+            State::Free | State::Bodiless | State::InFlight | State::Orphan => return,
+        }
+        slot.state = State::Bodiless;
+        slot.event = None;
+        slot.laned = false;
+        self.bodies -= 1;
+        self.bytes -= std::mem::take(&mut slot.bytes);
+    }
+
+    /// The log went back: it was truncated, or somebody moved the consumer. What is at or above the offset is another
+    /// record now, or will be read again. Tasks that run keep their lanes until they end; their verdicts count no more.
+    fn go_back(&mut self, offset: i64) {
+        let mut at = self.open.last_id();
+        while self.open.get(at).is_some_and(|slot| slot.offset >= offset) {
+            let before = self.open.before(at);
+            self.forget(at);
+            at = before;
+        }
+        let open = &self.open;
+        self.queue
+            .retain(|id| open.get(id).is_some_and(|s| matches!(s.state, State::Ready | State::Waiting)));
+        self.rebuild_lanes();
+        self.ahead.retain_mut(|range| {
+            range.end = range.end.min(offset);
+            range.start < range.end
+        });
+        self.position = self.position.min(offset);
+        self.awaited = NONE;
+        self.changes += 1;
+    }
+
+    fn forget(&mut self, id: u32) {
+        self.drop_body(id);
+        self.open.unlink(id);
+        let Some(slot) = self.open.get_mut(id) else { return };
+        self.tried -= slot.tried.as_ref().map_or(0, |tried| tried.weight);
+        slot.tried = None;
+        if slot.state == State::InFlight {
+            slot.state = State::Orphan;
+            self.bodies -= 1;
+            self.bytes -= std::mem::take(&mut slot.bytes);
+            self.in_flight -= 1;
+            self.orphans += 1;
+        } else {
+            self.open.free(id);
+        }
+    }
+
+    /// Lanes of those that have a body, tasks of forgotten records first.
+    fn rebuild_lanes(&mut self) {
+        self.lanes.clear();
+        for (id, key) in self.open.orphans() {
+            self.lanes.join(key, id);
+        }
+        let mut at = self.open.first_id();
+        while let Some(slot) = self.open.get(at) {
+            if slot.laned {
+                self.lanes.join(slot.key, at);
+            }
+            at = self.open.after(at);
+        }
+    }
+}
