@@ -3,8 +3,9 @@
 use data_encoding::Specification;
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
+use vrl::value::Value;
 
-use super::Origin;
+use super::{Event, Origin};
 
 static BASE32_LOWER: LazyLock<data_encoding::Encoding> = LazyLock::new(|| {
     let mut spec = Specification::new();
@@ -34,6 +35,34 @@ pub fn webhook_id(origin: &Origin, service: &str, part: u32) -> String {
     id.push_str("msg_");
     BASE32_LOWER.encode_append(digest.split_at(20).0, &mut id);
     id
+}
+
+/// The event id: from the envelope (`metadata.eventId`, `event_id`, `id`, as text or integer), else from the header
+/// `ce_id`, `event_id` or `eventId`, else `topic id/partition/offset`. `value` is the record's value as it was decoded,
+/// `Value::Null` where nothing looked into it.
+///
+/// Source: design, section 5.
+pub fn event_id(event: &Event, value: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::Integer(number) => Some(number.to_string()),
+        other => other.to_str().filter(|text| !text.is_empty()).map(str::to_owned),
+    };
+    let envelope = value
+        .get(vrl::path!("metadata", "eventId"))
+        .and_then(text)
+        .or_else(|| value.get(vrl::path!("event_id")).and_then(text))
+        .or_else(|| value.get(vrl::path!("id")).and_then(text));
+    let header = || {
+        ["ce_id", "event_id", "eventId"].into_iter().find_map(|name| {
+            let bytes = event.header(name)?;
+            std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned)
+        })
+    };
+    let position = || {
+        let origin = &event.origin;
+        format!("{}/{}/{}", origin.topic.identity(), origin.partition, origin.offset)
+    };
+    envelope.or_else(header).unwrap_or_else(position)
 }
 
 #[cfg(test)]

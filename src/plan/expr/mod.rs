@@ -1,0 +1,19 @@
+//! Expressions (VRL) and templates (`{{ path }}`), compiled once and run per record. Knows nothing of YAML: a finding is
+//! a byte span inside the source.
+
+pub mod finding;
+mod functions;
+pub mod measure;
+mod program;
+mod template;
+mod value_template;
+mod view;
+
+pub use finding::Finding;
+pub use program::{Expression, MAX_SOURCE, Predicate, Program};
+pub use template::{Insert, Part, Template, parse_path};
+pub use value_template::{TreeFinding, ValueTemplate};
+pub use view::{Surroundings, View, answer_body};
+
+#[cfg(test)]
+mod tests;
