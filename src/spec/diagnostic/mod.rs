@@ -1,0 +1,158 @@
+//! What is wrong with a file, as a value: code, place, cause, help. How it is printed: `human`, `short`, `json`.
+
+mod human;
+mod json;
+
+use std::sync::Arc;
+
+use super::span::{Source, Span};
+
+pub use human::{human, short};
+pub use json::json;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// Advice: the file can be used.
+    Warning,
+}
+
+impl Severity {
+    /// The word that is printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// A place in a source and what is to be said there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The file.
+    pub source: Arc<Source>,
+    /// The place in it.
+    pub span: Span,
+    /// What is said beside the carets; empty where the message says it all.
+    pub text: String,
+}
+
+impl Label {
+    /// A place and what is to be said there.
+    pub fn new(source: &Arc<Source>, span: Span, text: impl Into<String>) -> Label {
+        Label { source: Arc::clone(source), span, text: text.into() }
+    }
+}
+
+/// One finding. Its code has a page of its own: `weir explain W0104`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The code, such as `W0104`.
+    pub code: &'static str,
+    /// Error or advice.
+    pub severity: Severity,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// Where.
+    pub primary: Label,
+    /// What else has to do with it: the other of two lines.
+    pub labels: Vec<Label>,
+    /// What is known of the reason.
+    pub cause: Option<String>,
+    /// One action that mends it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A finding that makes its file unusable.
+    pub fn error(code: &'static str, message: impl Into<String>, primary: Label) -> Diagnostic {
+        Diagnostic {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            primary,
+            labels: Vec::new(),
+            cause: None,
+            help: None,
+        }
+    }
+
+    /// A finding that is advice.
+    pub fn warning(code: &'static str, message: impl Into<String>, primary: Label) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message, primary) }
+    }
+
+    /// The same with another place that has to do with it.
+    #[must_use]
+    pub fn with_label(mut self, label: Label) -> Diagnostic {
+        self.labels.push(label);
+        self
+    }
+
+    /// The same with what is known of the reason.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Diagnostic {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Whether its file cannot be used.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// Puts findings into the order in which they are shown: by file, then by place, then by code; the same finding said
+/// twice is said once.
+pub fn sort(findings: &mut Vec<Diagnostic>) {
+    findings.sort_by(|a, b| {
+        let key = |d: &Diagnostic| (d.primary.span, d.severity, d.code);
+        a.primary.source.name().cmp(b.primary.source.name()).then_with(|| key(a).cmp(&key(b)))
+    });
+    findings.dedup();
+}
+
+/// The known word nearest to what was written, where one is near enough to be a slip of the pen.
+pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = written.to_lowercase();
+    let room = (written.chars().count() / 3).clamp(1, 3);
+    let near = |word: &&str| {
+        let other = word.to_lowercase();
+        let distance = strsim::damerau_levenshtein(&lower, &other);
+        (distance <= room && distance < other.chars().count()) || likeness(&lower, &other) >= 0.86
+    };
+    known
+        .into_iter()
+        .filter(near)
+        .max_by(|a, b| likeness(&lower, &a.to_lowercase()).total_cmp(&likeness(&lower, &b.to_lowercase())))
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_a_stranger_is_not() {
+        let known = ["retry", "source", "dlq", "max_attempts"];
+        assert_eq!(did_you_mean("retries", known), Some("retry"));
+        assert_eq!(did_you_mean("rety", known), Some("retry"));
+        assert_eq!(did_you_mean("Source", known), Some("source"));
+        assert_eq!(did_you_mean("maxAttempts", known), Some("max_attempts"));
+        assert_eq!(did_you_mean("colour", known), None);
+        assert_eq!(did_you_mean("x", ["y"]), None);
+    }
+}
