@@ -3,3 +3,4 @@
 pub mod span;
 pub mod diagnostic;
 pub mod units;
+pub mod tree;

@@ -1,7 +1,5 @@
 //! Findings as people read them: the source line, carets, cause, help; or one line each, for editors and agents.
 
-use std::fmt::Write;
-
 use super::{Diagnostic, Label, Severity};
 use crate::spec::span::{Source, Span};
 
@@ -12,6 +10,14 @@ const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
 const BLUE: &str = "\x1b[1;34m";
+
+/// One line more.
+macro_rules! put {
+    ($out:ident, $($text:tt)+) => {{
+        $out.push_str(&format!($($text)+));
+        $out.push('\n');
+    }};
+}
 
 /// The long form, ending in a line break. `colour` adds terminal colours; they never carry meaning alone.
 pub fn human(finding: &Diagnostic, colour: bool) -> String {
@@ -37,9 +43,9 @@ pub fn human(finding: &Diagnostic, colour: bool) -> String {
             let position = place.source.position(place.span.start);
             let name = printable(place.source.name());
             let at = if place.source.text().is_empty() { name } else { format!("{name}:{position}") };
-            let _ = writeln!(out, "{}{} {at}", " ".repeat(margin.max(2)), paint.with(BLUE, arrow));
+            put!(out, "{}{} {at}", " ".repeat(margin.max(2)), paint.with(BLUE, arrow));
             if !place.source.text().is_empty() {
-                let _ = writeln!(out, "{} {}", " ".repeat(margin), paint.with(BLUE, "|"));
+                put!(out, "{} {}", " ".repeat(margin), paint.with(BLUE, "|"));
             }
         }
         snippet(&mut out, label, before, margin, if primary { ("^", accent) } else { ("-", BLUE) }, &paint);
@@ -50,7 +56,7 @@ pub fn human(finding: &Diagnostic, colour: bool) -> String {
             let indent = " ".repeat(margin + 5 + word.len());
             let text = text.lines().map(printable).collect::<Vec<_>>().join(&format!("\n{indent}"));
             let head = format!("= {word}:");
-            let _ = writeln!(out, "{} {} {text}", " ".repeat(margin), paint.with(BOLD, &head));
+            put!(out, "{} {} {text}", " ".repeat(margin), paint.with(BOLD, &head));
         }
     }
     out
@@ -64,7 +70,7 @@ pub fn short(finding: &Diagnostic) -> String {
     let mut out = format!("{name}:{position}: {severity}[{}]: {}", finding.code, finding.message);
     for (word, text) in [("cause", &finding.cause), ("help", &finding.help)] {
         if let Some(text) = text {
-            let _ = write!(out, "; {word}: {text}");
+            out.push_str(&format!("; {word}: {text}"));
         }
     }
     printable(&out) + "\n"
@@ -99,17 +105,17 @@ fn snippet(
     let bar = paint.with(BLUE, "|");
     if above != Some(line) {
         if above.is_some_and(|above| line > above + 1) {
-            let _ = writeln!(out, "{}", paint.with(BLUE, "..."));
+            put!(out, "{}", paint.with(BLUE, "..."));
         }
         let number = paint.with(BLUE, &format!("{line:<margin$}"));
         let shown = format!("{number} {bar} {}", window.text);
-        let _ = writeln!(out, "{}", shown.trim_end());
+        put!(out, "{}", shown.trim_end());
     }
     let carets = paint.with(mark.1, &mark.0.repeat(window.carets));
     let indent = " ".repeat(window.indent);
     let text = label.text.lines().next().map(printable).unwrap_or_default();
     let said = if text.is_empty() { String::new() } else { format!(" {}", paint.with(mark.1, &text)) };
-    let _ = writeln!(out, "{} {bar} {indent}{carets}{said}", " ".repeat(margin));
+    put!(out, "{} {bar} {indent}{carets}{said}", " ".repeat(margin));
 }
 
 /// The part of a line that is shown, and where the carets go.

@@ -1,0 +1,138 @@
+//! From the tree to a typed value, with every finding in one go: after an error its node is left out and the rest is
+//! read again, until nothing is wrong any more or nothing is left.
+
+use serde::de::DeserializeOwned;
+
+use super::de::{Fault, NodeReader, Place, What};
+use super::{Document, Kind};
+use crate::spec::diagnostic::{Diagnostic, Label, did_you_mean};
+use crate::spec::span::Span;
+
+/// How many findings a file may have before reading ends.
+const MAX_FINDINGS: usize = 100;
+/// How often a file is read again; most rounds make a finding.
+const MAX_ROUNDS: usize = 400;
+
+/// Reads the whole document as a `T`. What is wrong goes to `findings`. The value that comes back lacks what was wrong:
+/// use it to look for more, and run it only where there was no error. `None` where too little is left.
+pub fn read<T: DeserializeOwned>(document: &mut Document, findings: &mut Vec<Diagnostic>) -> Option<T> {
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut value = None;
+    for _ in 0..MAX_ROUNDS {
+        let fault = match T::deserialize(NodeReader::root(&document.root, &document.skip)) {
+            Ok(read) => {
+                value = Some(read);
+                break;
+            }
+            Err(fault) => fault,
+        };
+        let place = fault.place.as_ref().map_or(document.root.id, |place| place.id);
+        found.extend(finding(document, &fault, &found));
+        let whole_file = place == document.root.id || !document.skip.insert(place);
+        if whole_file || found.len() >= MAX_FINDINGS {
+            break;
+        }
+    }
+    findings.extend(found);
+    value
+}
+
+fn finding(document: &Document, fault: &Fault, found: &[Diagnostic]) -> Option<Diagnostic> {
+    let nowhere = || Place { id: 0, span: document.root.span, path: super::Path::root(), key: false };
+    let fallback;
+    let place = match &fault.place {
+        Some(place) => place,
+        None => {
+            fallback = nowhere();
+            &fallback
+        }
+    };
+    let label = |text: String| match place.key {
+        true => Label::new(&document.source, place.span, text),
+        false => document.label(&place.path, text),
+    };
+    match &fault.what {
+        What::Follows => None,
+        What::UnknownField { name, known } => Some(unknown(document, place, name, known, label)),
+        What::UnknownWord { word, known } => Some(unknown_word(word, known, label)),
+        What::Missing(field) => missing(document, place, field, found),
+        What::Null => {
+            let key = place.path.segments().last().map(|s| super::Path::from_iter([s.clone()]).to_string());
+            let key = key.unwrap_or_default();
+            let label = document.key_label(&place.path, "nothing stands here");
+            Some(
+                Diagnostic::error("W0107", format!("`{key}` has no value"), label)
+                    .with_cause("a key without a value is not the same as no key")
+                    .with_help("give it a value, or take the key out"),
+            )
+        }
+        What::Type { expected, found } => {
+            let label = label(String::new());
+            let name = if place.path.segments().is_empty() {
+                "this file".to_owned()
+            } else {
+                format!("`{}`", place.path)
+            };
+            Some(Diagnostic::error("W0106", format!("{name} takes {expected}, not {found}"), label))
+        }
+        What::Custom(message) => Some(Diagnostic::error("W0106", message.clone(), label(String::new()))),
+    }
+}
+
+fn unknown(
+    document: &Document,
+    place: &Place,
+    name: &str,
+    known: &[&str],
+    label: impl Fn(String) -> Label,
+) -> Diagnostic {
+    let above: super::Path =
+        place.path.segments().split_last().map_or(&[][..], |(_, above)| above).iter().cloned().collect();
+    let owner = if above.segments().is_empty() { "this file".to_owned() } else { format!("`{above}`") };
+    let finding = Diagnostic::error(
+        "W0104",
+        format!("unknown field `{name}`"),
+        label(format!("not a field of {owner}")),
+    );
+    let taken = document.at(&above);
+    let free = |field: &&str| taken.is_none_or(|node| node.get(field).is_none());
+    match did_you_mean(name, known.iter().copied().filter(free)) {
+        Some(near) => finding.with_help(format!("did you mean `{near}`?")),
+        None => finding.with_help(format!("the fields are {}", known.join(", "))),
+    }
+}
+
+fn unknown_word(word: &str, known: &[&str], label: impl Fn(String) -> Label) -> Diagnostic {
+    let text = format!("not one of {}", known.join(", "));
+    let finding = Diagnostic::error("W0106", format!("`{word}` is not known here"), label(text));
+    match did_you_mean(word, known.iter().copied()) {
+        Some(near) => finding.with_help(format!("did you mean `{near}`?")),
+        None => finding,
+    }
+}
+
+/// A missing field; nothing where its key is there and has a finding of its own, or was meant by a misspelt one.
+fn missing(document: &Document, place: &Place, field: &str, found: &[Diagnostic]) -> Option<Diagnostic> {
+    let node = document.nearest(&place.path);
+    let answered = node.entries().iter().any(|entry| {
+        let misspelt = || {
+            let help = format!("did you mean `{field}`?");
+            found.iter().any(|f| f.primary.span == entry.key_span && f.help.as_deref() == Some(help.as_str()))
+        };
+        document.skip.contains(&entry.value.id) && (entry.key == field || misspelt())
+    });
+    if answered {
+        return None;
+    }
+    let at = place.path.to_string();
+    let owner = if at.is_empty() { "the file".to_owned() } else { format!("`{at}`") };
+    let label = match &node.kind {
+        Kind::Map(_) if !at.is_empty() => document.label(&place.path, format!("needs `{field}`")),
+        _ => {
+            let first = document.source.line_span(1);
+            let span = node.entries().first().map_or(Span::new(first.start, first.start), |e| e.key_span);
+            Label::new(&document.source, span, format!("needs `{field}`"))
+        }
+    };
+    Some(Diagnostic::error("W0105", format!("{owner} lacks the field `{field}`"), label))
+}
