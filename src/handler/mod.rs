@@ -6,6 +6,7 @@ pub mod webhook;
 pub mod log;
 pub mod sql;
 pub mod egress;
+mod guard;
 
 use std::future::Future;
 use std::pin::Pin;
