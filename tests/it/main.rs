@@ -1,0 +1,10 @@
+//! What needs more than the library: the built binary, a real Kafka, a receiver of webhooks, and the tree itself.
+//!
+//! `support` is the rig: it brings things up, writes down what happened in ledgers, and judges them. The other modules
+//! are the tests. `scripts/test` starts a Kafka for all of them; without it (`cargo it`) the rig starts its own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop here, and say where")]
+#![expect(clippy::indexing_slicing, reason = "test data has a known shape")]
+#![expect(clippy::cast_possible_truncation, reason = "test data has known sizes")]
+
+mod support;
+mod rig;

@@ -1,0 +1,375 @@
+//! The judge: the invariants I1 to I6, I8 and I11 of docs/rules.md, as pure functions over the ledgers. Each returns what
+//! is wrong; its tests show that a violated ledger is caught.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use crate::support::ledger::{Arrival, Ledgers};
+
+/// Judges a run by I1 to I6 and I11. `repeats` is how many records may have been accepted more than once; on a run
+/// without a fault it is 0 whatever is passed, because I4 allows a repeat only after a fault.
+///
+/// # Panics
+/// With every violation found.
+pub(crate) fn all(ledgers: &Ledgers, repeats: usize) {
+    let mut wrong = no_loss(ledgers, &HashSet::new());
+    wrong.extend(nothing_invented(ledgers));
+    wrong.extend(order_per_key(ledgers));
+    wrong.extend(duplicates(ledgers, repeats));
+    wrong.extend(committed_too_far(ledgers));
+    wrong.extend(commits_monotone(ledgers));
+    wrong.extend(faults_bit(ledgers));
+    wrong.sort();
+    wrong.dedup();
+    let shown: Vec<&String> = wrong.iter().take(20).collect();
+    assert!(wrong.is_empty(), "{} violations, of which {}:\n{shown:#?}", wrong.len(), shown.len());
+}
+
+/// I1: every acknowledged record is accepted, dead-lettered, or named by the caller as ended in another way.
+pub(crate) fn no_loss(ledgers: &Ledgers, ended: &HashSet<usize>) -> Vec<String> {
+    let accepted: HashSet<usize> = accepted(ledgers).filter_map(|arrival| arrival.uid).collect();
+    let dead: HashSet<usize> = ledgers.dead.iter().filter_map(|dead| dead.uid).collect();
+    let lost = ledgers
+        .acked
+        .iter()
+        .filter(|acked| ![&accepted, &dead, ended].into_iter().any(|set| set.contains(&acked.uid)));
+    lost.map(|acked| format!("I1 lost: uid {} at {}/{}", acked.uid, acked.partition, acked.offset)).collect()
+}
+
+/// I2: what arrived was sent, unchanged.
+pub(crate) fn nothing_invented(ledgers: &Ledgers) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for arrival in &ledgers.arrivals {
+        let Some(uid) = arrival.uid else {
+            wrong.push(format!("I2 invented: a body that is not of the load, for {}", arrival.event));
+            continue;
+        };
+        match ledgers.intents.get(uid) {
+            None => wrong.push(format!("I2 invented: uid {uid}")),
+            Some(intent) if intent.hash != arrival.hash => wrong.push(format!("I2 changed: uid {uid}")),
+            Some(_) => {}
+        }
+    }
+    wrong
+}
+
+/// I3: the first successes of each key rise; a step back, and two requests of one key at once, need a fault between.
+pub(crate) fn order_per_key(ledgers: &Ledgers) -> Vec<String> {
+    let mut keys: BTreeMap<u32, Vec<&Arrival>> = BTreeMap::new();
+    for arrival in ledgers.arrivals.iter().filter(|arrival| arrival.uid.is_some()) {
+        keys.entry(arrival.key).or_default().push(arrival);
+    }
+    let fault =
+        |from: Duration, to: Duration| ledgers.faults.iter().any(|fault| (from..=to).contains(&fault.at));
+    let mut wrong = Vec::new();
+    for (key, mut arrivals) in keys {
+        arrivals.sort_by_key(|arrival| arrival.start);
+        for pair in arrivals.windows(2) {
+            let [one, two] = pair else { continue };
+            if one.end.is_none_or(|end| end > two.start)
+                && !fault(one.start, two.start)
+                && one.status != Some(0)
+            {
+                wrong.push(format!(
+                    "I3 overlap: key {key}, seq {} and {} at {:?}",
+                    one.seq, two.seq, two.start
+                ));
+            }
+        }
+        let mut seen = HashSet::new();
+        let mut last: Option<&Arrival> = None;
+        let mut highest = None;
+        for arrival in arrivals.into_iter().filter(|arrival| arrival.accepted()) {
+            let first = seen.insert(arrival.seq);
+            if first && highest.is_some_and(|highest| arrival.seq < highest) {
+                wrong.push(format!(
+                    "I3 reordered: key {key}, seq {} after {}",
+                    arrival.seq,
+                    highest.unwrap_or(0)
+                ));
+            }
+            if let Some(last) = last
+                && arrival.seq <= last.seq
+                && !fault(last.start, arrival.start)
+            {
+                wrong.push(format!(
+                    "I3 step back: key {key}, seq {} after {}, no fault between",
+                    arrival.seq, last.seq
+                ));
+            }
+            highest = highest.max(Some(arrival.seq));
+            last = Some(arrival);
+        }
+    }
+    wrong
+}
+
+/// I4: a record is accepted again only where a fault lies between and the committed state at that fault did not know of
+/// it; and no more than so many in all.
+pub(crate) fn duplicates(ledgers: &Ledgers, bound: usize) -> Vec<String> {
+    let positions = ledgers.positions();
+    let mut last: HashMap<usize, Duration> = HashMap::new();
+    let mut wrong = Vec::new();
+    let mut repeats = 0;
+    let mut arrivals: Vec<&Arrival> = accepted(ledgers).collect();
+    arrivals.sort_by_key(|arrival| arrival.start);
+    for arrival in arrivals {
+        let Some(uid) = arrival.uid else { continue };
+        let Some(before) = last.insert(uid, arrival.start) else { continue };
+        repeats += 1;
+        let between = ledgers.faults.iter().rfind(|fault| before <= fault.at && fault.at <= arrival.start);
+        let Some(fault) = between else {
+            wrong.push(format!(
+                "I4 repeated without a fault: uid {uid} at {before:?} and {:?}",
+                arrival.start
+            ));
+            continue;
+        };
+        let Some((partition, offset)) = positions.get(&uid) else { continue };
+        let Some((committed, done)) = fault.committed.get(partition) else { continue };
+        if offset < committed || done.has(*offset) {
+            wrong.push(format!(
+                "I4 repeated though committed: uid {uid} at {partition}/{offset} after {}",
+                fault.what
+            ));
+        }
+    }
+    if repeats > bound {
+        wrong.push(format!("I4: {repeats} repeats, more than {bound}"));
+    }
+    wrong
+}
+
+/// I5: at every sample all offsets below the committed one, and all marked done, were terminal at that time.
+pub(crate) fn committed_too_far(ledgers: &Ledgers) -> Vec<String> {
+    let mut ended: HashMap<usize, Duration> = HashMap::new();
+    let ends = accepted(ledgers).map(|arrival| (arrival.uid, arrival.end.unwrap_or_default()));
+    let dead = ledgers.dead.iter().map(|dead| (dead.uid, dead.at));
+    for (uid, at) in ends.chain(dead) {
+        if let Some(uid) = uid {
+            let first = ended.entry(uid).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    // Per partition by offset: the latest end of all records up to it, so that a sample costs one look-up.
+    let mut partitions: HashMap<i32, BTreeMap<i64, Option<Duration>>> = HashMap::new();
+    for acked in &ledgers.acked {
+        let end = ended.get(&acked.uid).copied();
+        partitions.entry(acked.partition).or_default().insert(acked.offset, end);
+    }
+    let mut wrong = Vec::new();
+    for records in partitions.values_mut() {
+        let mut latest = Some(Duration::ZERO);
+        for end in records.values_mut() {
+            latest = latest.zip(*end).map(|(latest, end)| latest.max(end));
+            *end = latest;
+        }
+    }
+    for sample in &ledgers.commits {
+        let Some(records) = partitions.get(&sample.partition) else { continue };
+        let below = records.range(..sample.offset).next_back();
+        if let Some((_, end)) = below
+            && end.is_none_or(|end| end > sample.at)
+        {
+            wrong.push(format!(
+                "I5 committed too far: {}/{} at {:?}, when a record below it had not ended ({end:?})",
+                sample.partition, sample.offset, sample.at
+            ));
+        }
+    }
+    wrong
+}
+
+/// I6: what is committed for a partition never falls.
+pub(crate) fn commits_monotone(ledgers: &Ledgers) -> Vec<String> {
+    let mut highest: HashMap<i32, i64> = HashMap::new();
+    let mut wrong = Vec::new();
+    for sample in &ledgers.commits {
+        let highest = highest.entry(sample.partition).or_insert(sample.offset);
+        if sample.offset < *highest {
+            wrong.push(format!("I6 fell: partition {}, {} after {highest}", sample.partition, sample.offset));
+        }
+        *highest = sample.offset.max(*highest);
+    }
+    wrong
+}
+
+/// I8: something new is accepted within the bound after a fault has ended.
+pub(crate) fn progress(ledgers: &Ledgers, ended: Duration, bound: Duration) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let new = accepted(ledgers)
+        .filter(|arrival| seen.insert(arrival.uid))
+        .filter_map(|arrival| arrival.end)
+        .find(|end| *end > ended);
+    match new {
+        Some(end) if end - ended <= bound => Vec::new(),
+        other => vec![format!("I8: nothing new within {bound:?} after {ended:?}; the next at {other:?}")],
+    }
+}
+
+/// I11: each fault left evidence, else the test is void.
+pub(crate) fn faults_bit(ledgers: &Ledgers) -> Vec<String> {
+    let void = ledgers.faults.iter().filter(|fault| fault.evidence.is_empty());
+    void.map(|fault| format!("I11 void: {} at {:?} did not bite", fault.what, fault.at)).collect()
+}
+
+fn accepted(ledgers: &Ledgers) -> impl Iterator<Item = &Arrival> {
+    ledgers.arrivals.iter().filter(|arrival| arrival.accepted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::ledger::{Acked, Fault, Intent, Sample};
+    use crate::support::metadata::Done;
+
+    /// Four records of one key at offsets 0 to 3, accepted one a second: at 1 to 2 s, 2 to 3 s ..
+    fn good() -> Ledgers {
+        let mut ledgers = Ledgers::default();
+        for uid in 0..4_usize {
+            let seq = uid as u32;
+            ledgers.intents.push(Intent { key: 7, seq, hash: 100 + u64::from(seq) });
+            ledgers.acked.push(Acked { uid, partition: 0, offset: i64::from(seq) });
+            ledgers.arrivals.push(arrival(seq, seq.into()));
+            ledgers.commits.push(Sample {
+                at: at(2.5 + f64::from(seq)),
+                offset: i64::from(seq) + 1,
+                ..Sample::default()
+            });
+        }
+        ledgers
+    }
+
+    fn arrival(seq: u32, second: f64) -> Arrival {
+        Arrival {
+            start: at(1.0 + second),
+            end: Some(at(2.0 + second)),
+            uid: Some(seq as usize),
+            key: 7,
+            seq,
+            hash: 100 + u64::from(seq),
+            status: Some(200),
+            ..Arrival::default()
+        }
+    }
+
+    fn at(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn fault(second: f64, committed: i64) -> Fault {
+        let committed = HashMap::from([(0, (committed, Done { ranges: vec![(3, 4)], ..Done::default() }))]);
+        Fault { at: at(second), what: "kill", evidence: "gone".into(), committed }
+    }
+
+    fn check(change: impl FnOnce(&mut Ledgers), found: &str) {
+        let mut ledgers = good();
+        change(&mut ledgers);
+        let result = std::panic::catch_unwind(|| all(&ledgers, 2));
+        let text = result.err().map(|text| *text.downcast::<String>().unwrap()).unwrap_or_default();
+        assert!(
+            text.contains(found) && text.is_empty() == found.is_empty(),
+            "wanted {found:?}, found {text}"
+        );
+    }
+
+    #[test]
+    fn a_good_run_passes() {
+        check(|_| {}, "");
+    }
+
+    #[test]
+    fn a_lost_record_is_caught() {
+        check(|ledgers| drop(ledgers.arrivals.pop()), "I1 lost: uid 3 at 0/3");
+        check(|ledgers| ledgers.arrivals[3].status = Some(503), "I1 lost: uid 3 at 0/3");
+        check(|ledgers| ledgers.arrivals[3].end = None, "I1 lost: uid 3 at 0/3");
+    }
+
+    #[test]
+    fn an_invented_or_changed_record_is_caught() {
+        check(|ledgers| ledgers.arrivals[2].hash = 1, "I2 changed: uid 2");
+        check(
+            |ledgers| ledgers.arrivals.push(Arrival { uid: Some(9), ..arrival(9, 9.0) }),
+            "I2 invented: uid 9",
+        );
+    }
+
+    #[test]
+    fn a_reordered_key_is_caught() {
+        let swap = |ledgers: &mut Ledgers| {
+            ledgers.arrivals[1] = arrival(2, 1.0);
+            ledgers.arrivals[2] = arrival(1, 2.0);
+        };
+        check(swap, "I3 reordered: key 7, seq 1 after 2");
+    }
+
+    #[test]
+    fn two_requests_of_a_key_at_once_are_caught() {
+        check(|ledgers| ledgers.arrivals[2].start = at(2.5), "I3 overlap: key 7, seq 1 and 2");
+    }
+
+    #[test]
+    fn a_repeat_needs_a_fault_that_explains_it() {
+        let repeat = |ledgers: &mut Ledgers, seq: u32| ledgers.arrivals.push(arrival(seq, 6.0));
+        check(|ledgers| repeat(ledgers, 1), "I4 repeated without a fault: uid 1");
+        check(
+            |ledgers| {
+                repeat(ledgers, 1);
+                ledgers.faults.push(fault(6.0, 1));
+            },
+            "",
+        );
+        check(
+            |ledgers| {
+                repeat(ledgers, 1);
+                ledgers.faults.push(fault(6.0, 2));
+            },
+            "I4 repeated though committed: uid 1",
+        );
+        check(
+            |ledgers| {
+                repeat(ledgers, 3);
+                ledgers.faults.push(fault(6.0, 1));
+            },
+            "I4 repeated though committed: uid 3",
+        );
+    }
+
+    #[test]
+    fn more_repeats_than_the_bound_are_caught() {
+        check(
+            |ledgers| {
+                for seq in 0..3 {
+                    ledgers.arrivals.push(arrival(seq, 6.0 + f64::from(seq)));
+                }
+                ledgers.faults.push(fault(6.0, 0));
+            },
+            "I4: 3 repeats, more than 2",
+        );
+    }
+
+    #[test]
+    fn a_commit_too_far_is_caught_even_where_nothing_is_lost() {
+        check(|ledgers| ledgers.commits[1].offset = 3, "I5 committed too far: 0/3");
+    }
+
+    #[test]
+    fn a_commit_going_backwards_is_caught() {
+        check(|ledgers| ledgers.commits[2].offset = 1, "I6 fell: partition 0, 1 after 2");
+    }
+
+    #[test]
+    fn a_fault_without_evidence_is_void() {
+        check(
+            |ledgers| ledgers.faults.push(Fault { evidence: String::new(), ..fault(9.0, 4) }),
+            "I11 void: kill",
+        );
+    }
+
+    #[test]
+    fn progress_needs_something_new() {
+        assert!(progress(&good(), at(3.5), at(1.0)).is_empty());
+        assert_eq!(progress(&good(), at(3.5), at(0.1)).len(), 1);
+        assert_eq!(progress(&good(), at(5.5), at(10.0)).len(), 1);
+    }
+}
