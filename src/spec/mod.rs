@@ -4,3 +4,10 @@ pub mod span;
 pub mod diagnostic;
 pub mod units;
 pub mod tree;
+mod pending;
+pub mod source;
+pub mod pipeline;
+mod later;
+mod file;
+
+pub use file::{PipelineFile, SettingsFile};

@@ -202,9 +202,22 @@ impl<'a, 'w> NodeReader<'a, 'w> {
     }
 
     fn visit_map<V: Visitor<'a>>(&self, entries: &'a [Entry], visitor: V) -> Result<V::Value, Fault> {
-        visitor
-            .visit_map(Map { reader: self, entries: entries.iter(), current: None })
-            .map_err(|f| self.at(f))
+        let map = Map { reader: self, entries: entries.iter(), current: None };
+        visitor.visit_map(map).map_err(|fault| match &fault.what {
+            // A visitor that compares keys itself: the place is that of the key all the same.
+            What::UnknownField { name, .. } if fault.place.is_none() => {
+                match entries.iter().find(|entry| entry.key == *name) {
+                    Some(entry) => Fault { place: Some(self.key_place(entry)), ..fault },
+                    None => self.at(fault),
+                }
+            }
+            _ => self.at(fault),
+        })
+    }
+
+    fn key_place(&self, entry: &Entry) -> Place {
+        let path = Way::Key(&self.way, entry).path();
+        Place { id: entry.value.id, span: entry.key_span, path, key: true }
     }
 
     fn visit_list<V: Visitor<'a>>(&self, items: &'a [Node], visitor: V) -> Result<V::Value, Fault> {
@@ -354,10 +367,9 @@ impl<'a> de::MapAccess<'a> for Map<'_, 'a> {
         self.current = self.entries.find(|entry| !skip.contains(&entry.value.id));
         let Some(entry) = self.current else { return Ok(None) };
         let key = de::value::BorrowedStrDeserializer::<Fault>::new(&entry.key);
-        seed.deserialize(key).map(Some).map_err(|fault| {
-            let path = Way::Key(&self.reader.way, entry).path();
-            let place = Place { id: entry.value.id, span: entry.key_span, path, key: true };
-            Fault { place: fault.place.or(Some(place)), ..fault }
+        seed.deserialize(key).map(Some).map_err(|fault| Fault {
+            place: fault.place.or_else(|| Some(self.reader.key_place(entry))),
+            ..fault
         })
     }
 
@@ -403,9 +415,7 @@ impl<'r, 'a> de::EnumAccess<'a> for Variant<'r, 'a> {
         let value = value.map_err(|fault| match self.entry {
             None => self.reader.at(fault),
             Some(entry) => {
-                let path = Way::Key(&self.reader.way, entry).path();
-                let place = Place { id: entry.value.id, span: entry.key_span, path, key: true };
-                Fault { place: fault.place.or(Some(place)), ..fault }
+                Fault { place: fault.place.or_else(|| Some(self.reader.key_place(entry))), ..fault }
             }
         })?;
         Ok((value, self))

@@ -1,0 +1,89 @@
+//! One file, from its text to its Spec, with everything that is wrong with it.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::diagnostic::Diagnostic;
+use super::later;
+use super::pipeline::Pipeline;
+use super::span::Source;
+use super::tree::{Document, Kind, Node, Path, Style, read};
+
+/// A pipeline file as it was read.
+#[derive(Debug, Clone)]
+pub struct PipelineFile {
+    /// Its tree, which places findings; `None` where nothing can be made of the text.
+    pub document: Option<Document>,
+    /// What it says; without what is wrong with it. Run it only where there is no error.
+    pub spec: Option<Pipeline>,
+}
+
+/// A runtime file as it was read. `T` is the Spec of `settings`, which knows its keys.
+#[derive(Debug, Clone)]
+pub struct SettingsFile<T> {
+    /// Its tree, which places findings.
+    pub document: Option<Document>,
+    /// What it says.
+    pub spec: Option<T>,
+}
+
+impl PipelineFile {
+    /// Reads a pipeline file. What is wrong goes to `findings`, all of it in one go.
+    pub fn parse(source: &Arc<Source>, findings: &mut Vec<Diagnostic>) -> PipelineFile {
+        let mut document = Document::parse(source, findings);
+        let spec = document.as_mut().and_then(|document| {
+            later::pipeline(document, findings);
+            joined_programs(document, findings);
+            read(document, findings)
+        });
+        PipelineFile { document, spec }
+    }
+}
+
+impl<T: DeserializeOwned> SettingsFile<T> {
+    /// Reads a runtime file.
+    pub fn parse(source: &Arc<Source>, findings: &mut Vec<Diagnostic>) -> SettingsFile<T> {
+        let mut document = Document::parse(source, findings);
+        let spec = document.as_mut().and_then(|document| {
+            later::settings(document, findings);
+            read(document, findings)
+        });
+        SettingsFile { document, spec }
+    }
+}
+
+/// `remap: >`, or a plain program over several lines: YAML joins its lines by spaces, and two statements on one line are
+/// no VRL.
+fn joined_programs(document: &mut Document, findings: &mut Vec<Diagnostic>) {
+    let root = Path::root();
+    let stages = document.root.get("stages").map_or(&[][..], Node::entries);
+    let mut places = vec![(root.then("transforms"), document.root.get("transforms"))];
+    for stage in stages {
+        let path = root.then("stages").then(stage.key.as_str()).then("transforms");
+        places.push((path, stage.value.get("transforms")));
+    }
+    let mut wrong = Vec::new();
+    for (path, transforms) in places {
+        for (at, item) in transforms.map_or(&[][..], Node::items).iter().enumerate() {
+            let Some(node) = item.get("remap") else { continue };
+            let Kind::Scalar(_, style @ (Style::Plain | Style::Folded)) = node.kind else { continue };
+            let lines =
+                document.source.slice(node.span).lines().filter(|line| !line.trim().is_empty()).count();
+            if lines > 1 && !document.skip.contains(&node.id) {
+                wrong.push((node.id, style, path.then(at).then("remap")));
+            }
+        }
+    }
+    for (id, style, path) in wrong {
+        let form =
+            if style == Style::Folded { "`>` joins the lines" } else { "without `|` the lines are joined" };
+        let label = document.key_label(&path, form);
+        let message = "YAML joins the lines of this program by spaces";
+        let finding = Diagnostic::error("W0115", message, label)
+            .with_cause("two statements on one line are no VRL (E203)")
+            .with_help("begin the program with `|`:\nremap: |");
+        findings.push(finding);
+        document.skip.insert(id);
+    }
+}

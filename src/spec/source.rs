@@ -1,0 +1,214 @@
+//! The `source` key: which topics, from where, in which format.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::codec::Format;
+
+/// Where a stage's records come from: a topic's name, or a block.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Spec {
+    /// The topics, at least one, without references resolved.
+    pub topics: Vec<String>,
+    /// The consumer group; left out it is `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages.
+    pub group: Option<String>,
+    /// Where a group begins that never committed.
+    pub start: Start,
+    /// How values are written.
+    pub format: Format,
+    /// What becomes of a record that does not decode.
+    pub on_invalid: OnInvalid,
+    /// What becomes of null values.
+    pub on_tombstone: OnTombstone,
+    /// What becomes of a committed offset that is not in the log any more.
+    pub on_out_of_range: OnOutOfRange,
+}
+
+/// The block as it is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SourceBlock")]
+struct Block {
+    /// The topic. One of `topic` and `topics`.
+    topic: Option<String>,
+    /// Several topics, read by one group.
+    topics: Option<Vec<String>>,
+    /// The consumer group. Default `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages. No two stages share one.
+    group: Option<String>,
+    /// Where a group begins that never committed: `earliest` (default), `latest`, or an RFC 3339 time.
+    #[serde(default)]
+    start: Start,
+    /// How values are written. Default `json`.
+    #[serde(default)]
+    format: Format,
+    /// What becomes of a record that does not decode: `dlq` (default), `pause` or `discard`.
+    #[serde(default)]
+    on_invalid: OnInvalid,
+    /// What becomes of null values: `skip` (default), `deliver` or `dlq`.
+    #[serde(default)]
+    on_tombstone: OnTombstone,
+    /// What becomes of a committed offset that is not in the log any more: `pause` (default), `earliest` or `latest`.
+    #[serde(default)]
+    on_out_of_range: OnOutOfRange,
+}
+
+/// Where a group begins that never committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At the beginning of the log.
+    #[default]
+    Earliest,
+    /// At its end.
+    Latest,
+    /// At the first record at or after this time.
+    At(jiff::Timestamp),
+}
+
+/// What becomes of a record that does not decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnInvalid {
+    /// It is dead-lettered.
+    #[default]
+    Dlq,
+    /// The stage holds.
+    Pause,
+    /// It is dropped, and counted.
+    Discard,
+}
+
+/// What becomes of null values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTombstone {
+    /// They are filtered, and counted.
+    #[default]
+    Skip,
+    /// They go on as null.
+    Deliver,
+    /// They are dead-lettered.
+    Dlq,
+}
+
+/// What becomes of a committed offset that is not in the log any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOutOfRange {
+    /// The stage holds and says what is at stake.
+    #[default]
+    Pause,
+    /// Reading goes on at the beginning of the log.
+    Earliest,
+    /// Reading goes on at its end.
+    Latest,
+}
+
+/// An example, run as a test and printed in the docs.
+pub const EXAMPLE: &str = "source: { topic: shop.orders.v1, start: latest, on_tombstone: deliver }";
+
+impl Spec {
+    /// A topic, everything else by default.
+    pub fn of_topic(topic: impl Into<String>) -> Spec {
+        Spec {
+            topics: vec![topic.into()],
+            group: None,
+            start: Start::default(),
+            format: Format::default(),
+            on_invalid: OnInvalid::default(),
+            on_tombstone: OnTombstone::default(),
+            on_out_of_range: OnOutOfRange::default(),
+        }
+    }
+
+    fn of_block<E: Error>(block: Block) -> Result<Spec, E> {
+        let topics = match (block.topic, block.topics) {
+            (Some(topic), None) => vec![topic],
+            (None, Some(topics)) if !topics.is_empty() => topics,
+            (None, Some(_)) => return Err(E::custom("`topics` names at least one topic")),
+            (Some(_), Some(_)) => return Err(E::custom("a source has `topic` or `topics`, not both")),
+            (None, None) => return Err(E::missing_field("topic")),
+        };
+        Ok(Spec {
+            topics,
+            group: block.group,
+            start: block.start,
+            format: block.format,
+            on_invalid: block.on_invalid,
+            on_tombstone: block.on_tombstone,
+            on_out_of_range: block.on_out_of_range,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl<'de> Visitor<'de> for Form {
+            type Value = Spec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a topic or a block with `topic`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Spec, E> {
+                Ok(Spec::of_topic(text))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spec, A::Error> {
+                Spec::of_block(Block::deserialize(MapAccessDeserializer::new(map))?)
+            }
+        }
+
+        deserializer.deserialize_any(Form)
+    }
+}
+
+impl JsonSchema for Spec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let block = generator.subschema_for::<Block>();
+        json_schema!({ "anyOf": [{ "type": "string", "description": "The topic." }, block] })
+    }
+}
+
+impl<'de> Deserialize<'de> for Start {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "earliest" => Ok(Start::Earliest),
+            "latest" => Ok(Start::Latest),
+            time => time.parse().map(Start::At).map_err(|_| {
+                let forms = "earliest, latest or a time such as 2026-08-21T09:00:00Z";
+                D::Error::custom(format_args!("`{time}` is no start; write {forms}"))
+            }),
+        }
+    }
+}
+
+impl Serialize for Start {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Start::Earliest => serializer.serialize_str("earliest"),
+            Start::Latest => serializer.serialize_str("latest"),
+            Start::At(time) => serializer.collect_str(time),
+        }
+    }
+}
+
+impl JsonSchema for Start {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Start".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["earliest", "latest", "2026-08-21T09:00:00Z"] })
+    }
+}
