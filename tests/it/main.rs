@@ -8,3 +8,4 @@
 
 mod support;
 mod rig;
+mod tidy;

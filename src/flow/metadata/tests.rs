@@ -1,3 +1,5 @@
+//! The commit metadata: laws as properties, and the vectors of the webhook contract.
+
 use std::ops::Range;
 
 use data_encoding::BASE64URL_NOPAD;

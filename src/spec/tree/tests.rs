@@ -1,3 +1,5 @@
+//! The tree over YAML: positions, traps and what the reader refuses.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
