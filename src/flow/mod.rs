@@ -2,6 +2,8 @@
 
 mod lanes;
 pub mod metadata;
+#[cfg(test)]
+mod model;
 mod open;
 mod position;
 mod queue;

@@ -41,6 +41,8 @@ pub enum Why {
 /// What a partition holds: the figures that its limits speak of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
+    /// Records that are open.
+    pub(super) open: usize,
     /// Records with a body.
     pub(super) records: usize,
     /// Bytes of these bodies.
@@ -64,7 +66,8 @@ impl Limits {
         let written = load.written.min(metadata::characters(load.worst));
         let metadata = reached(Why::Metadata, written, self.metadata / 4 * 3)
             || reached(Why::Metadata, load.worst, metadata::bytes_within(self.metadata));
-        if metadata && !load.catching_up {
+        // With nothing open no completion would ever open it again, however little text the broker takes.
+        if metadata && !load.catching_up && load.open > 0 {
             Room::Full(Why::Metadata)
         } else if reached(Why::Records, load.records, self.records) {
             Room::Full(Why::Records)

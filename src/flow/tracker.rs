@@ -264,3 +264,6 @@ impl Tracker {
         self.absorb();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,7 +277,8 @@ fn an_unknown_code_is_other() {
 #[test]
 fn a_far_incomplete_costs_no_more_than_a_near_one() {
     let with = |distance: i64| {
-        let said = Restored { done: vec![1001..1001 + distance], ..Restored::fresh(NextOffset(1000), 12) };
+        let mut said = Restored::fresh(NextOffset(1000), 12);
+        said.done.push(1001..1001 + distance);
         encode(&said, DEFAULT_LIMIT).0.len()
     };
     assert!(with(1_000_000_000) <= with(10) + 6);

@@ -41,20 +41,24 @@ impl Tracker {
 
     /// Whether to go on polling this partition.
     pub fn room(&mut self) -> Room {
+        self.room = self.limits.room(&self.load(), self.room);
+        self.room
+    }
+
+    pub(in crate::flow) fn load(&self) -> Load {
         let top = self.ahead.back().map_or(self.position, |range| range.end);
         let top = self.open.get(self.open.last_id()).map_or(top, |slot| top.max(slot.offset + 1));
         // Between two ranges of an earlier owner lie records that were not done: two pairs of runs for each at most.
         let incompletes = self.open.len() + 2 * self.ahead.len();
         let range = u64::try_from(top.saturating_sub(self.base())).unwrap_or(0);
-        let load = Load {
+        Load {
+            open: self.open.len(),
             records: self.bodies,
             bytes: self.bytes,
             written: self.written,
             worst: room::worst_case(incompletes, range, self.tried),
             catching_up: self.detached || self.awaited != NONE || self.cursor < top,
-        };
-        self.room = self.limits.room(&load, self.room);
-        self.room
+        }
     }
 
     /// M11: drops the bodies that are not at work. `Some`: seek back to there (at resume), then call `sought`; until
