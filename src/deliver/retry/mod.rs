@@ -168,22 +168,17 @@ impl Policy {
         let status = failure.answer.as_ref().map(|answer| answer.status).filter(|s| !(200..300).contains(s));
         let transport =
             matches!(failure.code, Code::Dns | Code::Connect | Code::Reset | Code::Timeout | Code::Protocol);
-        match (failure.class, failure.code, status) {
-            (Class::Retry { .. }, code, _) if transport => {
-                if !only.contains(&Trigger::Transport(code)) {
-                    failure.class = Class::Rejected;
-                }
-            }
-            (Class::Retry { .. }, Code::Status, Some(status)) => {
-                let server = (500..600).contains(&status) && only.contains(&Trigger::ServerError);
-                if !server && !only.contains(&Trigger::Status(status)) {
-                    failure.class = Class::Rejected;
-                }
-            }
-            (Class::Rejected, Code::Status, Some(status)) if only.contains(&Trigger::Status(status)) => {
-                failure.class = Class::Retry { after: None };
-            }
-            _ => {}
+        let named = status.is_some_and(|status| only.contains(&Trigger::Status(status)));
+        let listed = match (failure.code, status) {
+            (code, _) if transport => only.contains(&Trigger::Transport(code)),
+            (Code::Status, Some(500..=599)) => named || only.contains(&Trigger::ServerError),
+            (Code::Status, Some(_)) => named,
+            _ => return failure,
+        };
+        match failure.class {
+            Class::Retry { .. } if !listed => failure.class = Class::Rejected,
+            Class::Rejected if named && !transport => failure.class = Class::Retry { after: None },
+            Class::Retry { .. } | Class::Rejected | Class::Invalid | Class::Hold(_) => {}
         }
         failure
     }
@@ -219,3 +214,6 @@ impl Policy {
 fn up_to(cap: Duration, rng: &mut fastrand::Rng) -> Duration {
     Duration::from_nanos(rng.u64(0..=u64::try_from(cap.as_nanos()).unwrap_or(u64::MAX)))
 }
+
+#[cfg(test)]
+mod tests;
