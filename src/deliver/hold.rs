@@ -246,3 +246,124 @@ impl Hold {
         self.wait = self.wait.saturating_mul(2).min(PROBE_EVERY);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::clock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const A: Record = Record { key: 1, position: 10 };
+    const B: Record = Record { key: 2, position: 20 };
+
+    fn start() -> Now {
+        Now { mono: clock::now(), wall: SystemTime::UNIX_EPOCH }
+    }
+
+    fn after(now: Now, seconds: u32) -> Now {
+        Now { mono: now.mono + SECOND * seconds, wall: now.wall + SECOND * seconds }
+    }
+
+    /// The seconds after `now` at which something is due, each time it fails.
+    fn dues(holds: &mut Holds, now: Now, times: usize) -> Vec<u64> {
+        let mut at = Vec::new();
+        for _ in 0..times {
+            let wake = holds.wake_at().unwrap();
+            assert_eq!(holds.due(wake - Duration::from_millis(1)), None);
+            let cause = holds.due(wake).unwrap().cause();
+            holds.started(cause);
+            assert_eq!(holds.due(wake), None, "one at a time");
+            holds.failed(cause, wake);
+            at.push(wake.duration_since(now.mono).as_secs());
+        }
+        at
+    }
+
+    #[test]
+    fn a_probe_every_thirty_seconds_and_an_accepted_one_ends_it() {
+        let (mut holds, now) = (Holds::default(), start());
+        assert!(holds.raise(HoldCause::Auth, "401", A, now));
+        assert!(!holds.raise(HoldCause::Auth, "403", B, now));
+        assert_eq!(dues(&mut holds, now, 3), [30, 60, 90]);
+        assert_eq!(holds.due(after(now, 120).mono), Some(Due::Probe(HoldCause::Auth, A.key)));
+        assert_eq!(holds.active().map(|hold| hold.message.as_str()).collect::<Vec<_>>(), ["403"]);
+        assert_eq!(holds.accepted(after(now, 120).mono), [HoldCause::Auth]);
+        assert!(!holds.is_held());
+    }
+
+    #[test]
+    fn the_record_that_raises_it_again_within_a_minute_is_at_fault() {
+        let (mut holds, now) = (Holds::default(), start());
+        assert!(!holds.at_fault(HoldCause::Auth, A, now.mono));
+        holds.raise(HoldCause::Auth, "403", A, now);
+        assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 1).mono), "nothing was accepted");
+        holds.accepted(after(now, 30).mono);
+        assert!(holds.at_fault(HoldCause::Auth, A, after(now, 31).mono));
+        assert!(!holds.at_fault(HoldCause::Auth, B, after(now, 31).mono), "another record has not raised it");
+        assert!(!holds.at_fault(HoldCause::Tls, A, after(now, 31).mono));
+        assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 90).mono), "a minute has passed");
+    }
+
+    #[test]
+    fn gone_and_disabled_wait_for_a_word_of_ours() {
+        for cause in [HoldCause::Gone, HoldCause::Disabled] {
+            let (mut holds, now) = (Holds::default(), start());
+            holds.raise(cause, "410", A, now);
+            assert_eq!(holds.wake_at(), None);
+            assert_eq!(holds.accepted(now.mono), [], "an attempt begun before does not end it");
+            holds.resume(after(now, 5).mono);
+            assert_eq!(holds.due(after(now, 5).mono), Some(Due::Probe(cause, A.key)));
+            holds.started(cause);
+            holds.failed(cause, after(now, 6).mono);
+            assert_eq!(holds.wake_at(), None);
+            holds.resume(after(now, 7).mono);
+            holds.started(cause);
+            assert_eq!(holds.accepted(after(now, 8).mono), [cause]);
+        }
+    }
+
+    #[test]
+    fn what_is_owed_to_kafka_is_tried_after_1_2_up_to_30_seconds() {
+        for cause in [HoldCause::Dlq, HoldCause::Kafka, HoldCause::TopicMissing] {
+            let (mut holds, now) = (Holds::default(), start());
+            holds.raise(cause, "no", A, now);
+            assert_eq!(dues(&mut holds, now, 7), [1, 3, 7, 15, 31, 61, 91]);
+            assert_eq!(holds.accepted(now.mono), [], "the receiver cannot end it");
+            assert!(holds.end(cause) && !holds.end(cause));
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_dlq_makes_its_pass_again_every_thirty_seconds_and_after_a_reload() {
+        for cause in [HoldCause::NoDlq, HoldCause::Invalid] {
+            let (mut holds, now) = (Holds::default(), start());
+            holds.raise(cause, "no", A, now);
+            assert_eq!(dues(&mut holds, now, 3), [30, 60, 90]);
+            holds.resume(after(now, 91).mono);
+            assert_eq!(holds.due(after(now, 91).mono), Some(Due::Again(cause)));
+        }
+    }
+
+    #[test]
+    fn several_causes_hold_and_each_has_its_end() {
+        let (mut holds, now) = (Holds::default(), start());
+        holds.raise(HoldCause::Auth, "401", A, now);
+        holds.raise(HoldCause::Dlq, "no", B, now);
+        assert!(!holds.lets_go(after(now, 29).mono) && holds.lets_go(after(now, 30).mono));
+        holds.accepted(now.mono);
+        assert_eq!(holds.active().map(|hold| hold.cause).collect::<Vec<_>>(), [HoldCause::Dlq]);
+        holds.raise(HoldCause::OutOfRange, "no", A, now);
+        holds.end(HoldCause::Dlq);
+        holds.resume(now.mono);
+        assert_eq!((holds.wake_at(), holds.is_held()), (None, true));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut holds, now) = (Holds::default(), start());
+        for position in 0..5_000 {
+            holds.raise(HoldCause::Auth, "401", Record { key: position, position }, now);
+        }
+        assert_eq!((holds.raisers.len(), holds.active.len()), (RAISERS, 1));
+    }
+}

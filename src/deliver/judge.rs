@@ -179,3 +179,128 @@ fn uncounted(mut progress: Progress, called: bool) -> Progress {
     progress.owed = Owed::Attempt;
     progress
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Answer, BodyEnd};
+    use crate::telemetry::clock;
+    use bytes::Bytes;
+    use std::time::{Duration, SystemTime};
+
+    fn policy(dlq: bool, on_invalid: OnInvalid) -> Policy {
+        let retry = retry::Policy::build(&retry::Spec::default(), retry::RETRY_AFTER_MAX).unwrap();
+        Policy { retry, dlq, on_invalid }
+    }
+
+    fn now() -> Now {
+        Now { mono: clock::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000) }
+    }
+
+    fn tried(attempts: u32) -> Progress {
+        let first_try = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(900));
+        Progress { attempts, first_try, owed: Owed::Attempt, restored: false }
+    }
+
+    fn judged(policy: &Policy, attempts: u32, failure: Failure, standing: Standing) -> Judgement {
+        let failed = Failed { progress: tried(attempts), called: true, failure };
+        judge(policy, failed, standing, now(), &mut fastrand::Rng::with_seed(1))
+    }
+
+    fn answered(code: Code, class: Class, status: u16) -> Failure {
+        let body = Bytes::from_static(b"{}");
+        let answer = Answer { status, headers: Vec::new(), body, body_end: BodyEnd::Complete };
+        Failure::new(code, class, "no").with_answer(answer)
+    }
+
+    fn reason(judgement: &Judgement) -> Option<(Reason, Code)> {
+        match judgement {
+            Judgement::DeadLetter { reason, code, .. } => Some((*reason, *code)),
+            Judgement::Again { .. } | Judgement::Discard(_) | Judgement::Hold { .. } => None,
+        }
+    }
+
+    fn held(judgement: Judgement) -> (HoldCause, Progress) {
+        match judgement {
+            Judgement::Hold { cause, progress, .. } => (cause, progress),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_class_has_its_end() {
+        let policy = policy(true, OnInvalid::Dlq);
+        let invalid = judged(&policy, 0, Failure::invalid(Code::Transform, "no"), Standing::Ordinary);
+        assert_eq!(reason(&invalid), Some((Reason::Invalid, Code::Transform)));
+        let rejected = Failure::new(Code::Status, Class::Rejected, "no");
+        let rejected = judged(&policy, 1, rejected, Standing::Ordinary);
+        assert_eq!(reason(&rejected), Some((Reason::Rejected, Code::Status)));
+        let last = judged(&policy, 8, Failure::retry(Code::Timeout, "no"), Standing::Ordinary);
+        assert_eq!(reason(&last), Some((Reason::Exhausted, Code::Timeout)));
+        match judged(&policy, 7, Failure::retry(Code::Timeout, "no"), Standing::Ordinary) {
+            Judgement::Again { progress, .. } => assert_eq!(progress, tried(7)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_held_attempt_does_not_count() {
+        let policy = policy(true, OnInvalid::Dlq);
+        let auth = || Failure::hold(Code::Auth, HoldCause::Auth, "no");
+        assert_eq!(held(judged(&policy, 3, auth(), Standing::Ordinary)), (HoldCause::Auth, tried(2)));
+        let (_, first) = held(judged(&policy, 1, auth(), Standing::Ordinary));
+        assert_eq!((first.attempts, first.first_try), (0, None));
+        let failed = Failed { progress: tried(2), called: false, failure: auth() };
+        let not_called = judge(&policy, failed, Standing::Ordinary, now(), &mut fastrand::Rng::with_seed(1));
+        assert_eq!(held(not_called).1.attempts, 2);
+        let fault = judged(&policy, 3, auth(), Standing::AtFault);
+        assert_eq!(reason(&fault), Some((Reason::Rejected, Code::Auth)));
+    }
+
+    #[test]
+    fn what_the_breaker_keeps_is_not_exhausted() {
+        let policy = policy(true, OnInvalid::Dlq);
+        let retry = || Failure::retry(Code::Status, "no");
+        assert_eq!(held(judged(&policy, 8, retry(), Standing::Kept)), (HoldCause::Breaker, tried(7)));
+        assert_eq!(held(judged(&policy, 8, retry(), Standing::Probe)), (HoldCause::Breaker, tried(7)));
+        let (_, kept) = held(judged(&policy, 1, retry(), Standing::Kept));
+        assert_eq!(
+            (kept.attempts, kept.first_try),
+            (0, tried(0).first_try),
+            "rule (c) asks for the first try"
+        );
+        let rejected = judged(&policy, 8, Failure::new(Code::Status, Class::Rejected, "no"), Standing::Probe);
+        assert_eq!(reason(&rejected), Some((Reason::Rejected, Code::Status)));
+    }
+
+    #[test]
+    fn on_invalid_is_for_three_codes() {
+        for code in [Code::Decode, Code::Schema, Code::UnknownSchema] {
+            let judged = |on| judged(&policy(true, on), 0, Failure::invalid(code, "no"), Standing::Ordinary);
+            assert_eq!(reason(&judged(OnInvalid::Dlq)), Some((Reason::Invalid, code)));
+            assert_eq!(judged(OnInvalid::Discard), Judgement::Discard(code));
+            assert_eq!(held(judged(OnInvalid::Pause)).0, HoldCause::Invalid);
+        }
+        for on_invalid in [OnInvalid::Discard, OnInvalid::Pause] {
+            let failure = Failure::invalid(Code::Template, "no");
+            let judged = judged(&policy(true, on_invalid), 0, failure, Standing::Ordinary);
+            assert_eq!(reason(&judged), Some((Reason::Invalid, Code::Template)));
+        }
+    }
+
+    #[test]
+    fn without_a_dlq_the_stage_holds_and_nothing_is_repeated_that_must_not_be() {
+        let policy = policy(false, OnInvalid::Dlq);
+        let owed = |attempts, failure| {
+            let (cause, progress) = held(judged(&policy, attempts, failure, Standing::Ordinary));
+            assert_eq!(cause, HoldCause::NoDlq);
+            progress
+        };
+        assert_eq!(owed(8, Failure::retry(Code::Timeout, "no")), tried(7));
+        assert_eq!(owed(2, answered(Code::Status, Class::Rejected, 400)), tried(1));
+        let answer = owed(2, answered(Code::Answer, Class::Invalid, 201));
+        assert!(matches!(answer.owed, Owed::Publish(answer) if answer.status == 201));
+        let unexpected = owed(2, answered(Code::UnexpectedStatus, Class::Rejected, 204));
+        assert!(matches!(unexpected.owed, Owed::DeadLetter { reason: Reason::Rejected, .. }));
+    }
+}
