@@ -201,3 +201,6 @@ fn rfc3339(millis: i64) -> String {
         Err(_) => millis.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;
