@@ -6,8 +6,6 @@ use std::time::{Instant, SystemTime};
 pub mod judge;
 pub mod retry;
 pub mod breaker;
-mod limit;
-mod window;
 pub mod hold;
 pub mod dead_letter;
 

@@ -1,155 +1,32 @@
 //! The circuit breaker of one handler in one process: an outage raises lag, not the DLQ. It outlives assignments and
 //! reloads, so that a rebalance forgets nothing. Pure: results go in, and what may be done comes out.
 //!
-//! Choices beyond the contract: failing keys are remembered up to [`FAILED_KEYS`], and an open breaker probes at most
+//! Choices beyond the contract: failing keys are remembered up to a bound (1,024), and an open breaker probes at most
 //! [`AT_ONCE`] of them back to back, so that a dead receiver with a thousand waiting keys is not hammered. A record accepted
 //! while the breaker is open, by an attempt begun before, makes the next probe due at once instead of closing it.
 
-use std::collections::HashMap;
+mod seen;
+mod failed;
+mod limit;
+mod window;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Now;
 use super::judge::Standing;
-use super::limit::Limit;
-use super::window::Window;
-use crate::outcome::{Class, Code, Failure};
+use crate::outcome::Code;
+use failed::FailedKeys;
+use limit::Limit;
+use window::Window;
 
-/// How many failing keys are remembered; the one that failed longest ago is forgotten first.
-const FAILED_KEYS: usize = 1_024;
+pub use seen::{Ended, Numbers, Reaction, Rule, Seen, Turn};
+
 /// How many probes an open breaker sends without a wait, each to a key that has not failed yet.
 const AT_ONCE: u32 = 16;
-
-/// When a breaker opens and how it probes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Numbers {
-    /// Rule (a): this many attempts in a row found nobody there.
-    pub in_a_row: u32,
-    /// Rule (b): within this time ..
-    pub window: Duration,
-    /// .. at least this many attempts ..
-    pub attempts: u32,
-    /// .. of at least this many keys; also how many keys may wait before intake stops.
-    pub keys: usize,
-    /// .. of which this share ended in retry.
-    pub share: f64,
-    /// The wait before the first paced probe; it doubles ..
-    pub first_wait: Duration,
-    /// .. up to this.
-    pub longest_wait: Duration,
-    /// The cap on what a receiver may ask for.
-    pub retry_after_max: Duration,
-}
-
-impl Default for Numbers {
-    fn default() -> Numbers {
-        Numbers {
-            in_a_row: 5,
-            window: Duration::from_secs(30),
-            attempts: 10,
-            keys: 3,
-            share: 0.7,
-            first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(30),
-            retry_after_max: super::retry::RETRY_AFTER_MAX,
-        }
-    }
-}
-
-/// How an attempt ended, as far as the breaker cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// The receiver took it.
-    Accepted,
-    /// Worth another attempt.
-    Retry {
-        /// The code of the failure.
-        code: Code,
-        /// The status, where there was an answer.
-        status: Option<u16>,
-        /// The receiver's `Retry-After`.
-        after: Option<Duration>,
-    },
-    /// Rejected, held, or a fault of the record: the receiver's health is not what failed.
-    Other,
-}
-
-impl Ended {
-    /// Of a failed attempt; `only` of the retry policy has been applied.
-    pub fn of(failure: &Failure) -> Ended {
-        match failure.class {
-            Class::Retry { after } => {
-                let status = failure.answer.as_ref().map(|answer| answer.status);
-                Ended::Retry { code: failure.code, status, after }
-            }
-            Class::Invalid | Class::Rejected | Class::Hold(_) => Ended::Other,
-        }
-    }
-}
-
-/// An attempt that has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen {
-    /// The hash of the record's key (and partition); of a record without a key, of its position.
-    pub key: u64,
-    /// How it ended.
-    pub ended: Ended,
-    /// Whether it was the probe.
-    pub probe: bool,
-    /// Whether the retry policy allows no other (`retry::Policy::is_last`).
-    pub last_attempt: bool,
-    /// When the record's first attempt began.
-    pub first_try: SystemTime,
-    /// Whether the record was restored from the metadata of an earlier assignment.
-    pub restored: bool,
-    /// Whether a record of another key is there to be tried.
-    pub others_wait: bool,
-}
-
-/// What an observation changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reaction {
-    /// How the failure is to be judged.
-    pub standing: Standing,
-    /// Whether the breaker opened or closed just now.
-    pub turned: Option<Turn>,
-}
-
-/// A change of state, for log, metric and status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// It opened, and by which rule.
-    Opened(Rule),
-    /// It closed.
-    Closed,
-}
-
-/// Why a breaker opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// (a) attempts in a row found nobody there.
-    InARow,
-    /// (b) most attempts of several keys failed.
-    Share,
-    /// (c) a record would be exhausted while another key has one to try.
-    LastAttempt,
-    /// (d) a second record in a row would be exhausted, or one restored from an earlier assignment, with none accepted.
-    SecondInARow,
-    /// Half of the answers were 429 or 503, and the receiver said when to return.
-    Throttled,
-}
-
-impl Rule {
-    /// One sentence for logs and status.
-    pub fn message(self) -> &'static str {
-        match self {
-            Rule::InARow => "attempts in a row found the receiver unreachable",
-            Rule::Share => "most attempts of several keys failed",
-            Rule::LastAttempt => "a record reached its last attempt and none was accepted since its first",
-            Rule::SecondInARow => "records in a row reached their last attempt and none was accepted between",
-            Rule::Throttled => "half of the answers were 429 or 503 with a Retry-After",
-        }
-    }
-}
 
 /// Open or closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -433,33 +310,5 @@ impl Open {
         let asked = after.unwrap_or_default().min(numbers.retry_after_max);
         self.next = now.checked_add(self.wait.max(asked)).unwrap_or(now);
         self.wait = self.wait.saturating_mul(2).min(numbers.longest_wait);
-    }
-}
-
-/// Keys whose last attempt failed, by the order in which it did.
-#[derive(Debug, Default)]
-struct FailedKeys {
-    order: HashMap<u64, u64>,
-    last: u64,
-}
-
-impl FailedKeys {
-    /// 0 of a key that has not failed; else the larger the later.
-    fn order(&self, key: u64) -> u64 {
-        self.order.get(&key).copied().unwrap_or(0)
-    }
-
-    fn insert(&mut self, key: u64) {
-        self.last += 1;
-        self.order.insert(key, self.last);
-        if self.order.len() > FAILED_KEYS
-            && let Some(oldest) = self.order.iter().min_by_key(|(_, order)| **order).map(|(key, _)| *key)
-        {
-            self.order.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, key: u64) {
-        self.order.remove(&key);
     }
 }
