@@ -1,8 +1,27 @@
 //! Steps that change or drop an event. No I/O, no state, no panic on any value. One file per transform: its `Spec`,
 //! `build`, the implementation, an `EXAMPLE` that is run as a test and printed in the docs.
 
-use crate::event::Event;
-use crate::outcome::{Failure, Filter};
+mod spec;
+mod paths;
+mod step;
+pub mod filter;
+pub mod remap;
+pub mod set;
+pub mod remove;
+pub mod rename;
+pub mod redact;
+pub mod split;
+pub mod flatten;
+pub mod cast;
+
+use vrl::value::Value;
+
+use crate::event::{Body, Event};
+use crate::outcome::{Code, Failure, Filter};
+use crate::plan::expr::Surroundings;
+
+pub use spec::{Item, Kind};
+pub use step::{Step, run};
 
 /// What a transform makes of an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +36,51 @@ pub enum Emit {
 
 /// One step of a stage.
 pub trait Transform: Send + Sync + std::fmt::Debug {
-    /// Applies the step. The event's body is a decoded `Body::Value`. Fails with class `Invalid`, code `transform`.
-    fn apply(&self, event: Event) -> Result<Emit, Failure>;
+    /// Applies the step. The event's body is a decoded `Body::Value` where the step looks into the payload. Fails with
+    /// class `Invalid`, code `transform` (or `template`).
+    fn apply(&self, event: Event, around: Surroundings<'_>) -> Result<Emit, Failure>;
+
+    /// Whether the step reads or writes the value; where no step of a stage does, the payload is never parsed.
+    fn looks_into_payload(&self) -> bool {
+        true
+    }
 }
+
+/// A transform as it stands in a file, run as a test and printed in the docs.
+#[derive(Debug, Clone, Copy)]
+pub struct Example {
+    /// The item of `transforms`.
+    pub yaml: &'static str,
+    /// The value before, as JSON.
+    pub input: &'static str,
+    /// The values after, as JSON, one a line; none where the event is filtered.
+    pub output: &'static str,
+}
+
+/// Every transform's example.
+pub const EXAMPLES: [Example; 9] = [
+    filter::EXAMPLE,
+    remap::EXAMPLE,
+    set::EXAMPLE,
+    remove::EXAMPLE,
+    rename::EXAMPLE,
+    redact::EXAMPLE,
+    split::EXAMPLE,
+    flatten::EXAMPLE,
+    cast::EXAMPLE,
+];
+
+/// Takes the value out of the event; null where it was never decoded.
+fn take_value(event: &mut Event) -> Value {
+    match std::mem::replace(&mut event.body, Body::Raw(None)) {
+        Body::Value(value) => value,
+        Body::Raw(_) => Value::Null,
+    }
+}
+
+fn failure(message: impl Into<String>) -> Failure {
+    Failure::invalid(Code::Transform, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,8 @@ pub const UNKNOWN_METADATA: &str = "W0308";
 pub const PATH: &str = "W0309";
 /// Longer or deeper than a program may be.
 pub const TOO_LARGE: &str = "W0310";
+/// `${..}` that does not resolve.
+pub const UNRESOLVED: &str = "W0201";
 /// `${..}` inside a program.
 pub const REFERENCE: &str = "W0207";
 
@@ -226,7 +228,7 @@ fn unknown_variable(source: &str, text: &str, span: Range<usize>) -> Finding {
 }
 
 /// The name that was probably meant.
-pub(super) fn nearest<'k>(known: impl Iterator<Item = &'k str>, name: &str) -> Option<&'k str> {
+pub fn nearest<'k>(known: impl Iterator<Item = &'k str>, name: &str) -> Option<&'k str> {
     known
         .map(|known| (strsim::damerau_levenshtein(known, name), known))
         .min()

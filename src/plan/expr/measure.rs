@@ -15,6 +15,15 @@ pub fn check(value: &Value) -> Result<(), String> {
     left.take(value, MAX_DEPTH)
 }
 
+/// How many values there are in a value, itself included.
+pub fn nodes(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(nodes).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(nodes).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 struct Left {
     bytes: usize,
     nodes: usize,

@@ -24,13 +24,34 @@ pub enum ValueTemplate {
     Map(Vec<(KeyString, ValueTemplate)>),
 }
 
-/// A finding in a tree: the keys and indexes that lead to the string, and the finding inside that string.
+/// A finding in a block of YAML: the keys and indexes that lead to a value (or to a key), and the finding inside its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeFinding {
-    /// Keys and (decimal) indexes from the root of the tree.
+    /// Keys and (decimal) indexes from the root of the block.
     pub path: Vec<String>,
-    /// What is wrong with that string.
+    /// Whether the last key itself is meant, not its value.
+    pub on_key: bool,
+    /// What is wrong with that text.
     pub finding: Finding,
+}
+
+impl TreeFinding {
+    /// In the text of the value at a path.
+    pub fn at(path: impl IntoIterator<Item = impl Into<String>>, finding: Finding) -> TreeFinding {
+        TreeFinding { path: path.into_iter().map(Into::into).collect(), on_key: false, finding }
+    }
+
+    /// In the text of the last key of a path.
+    pub fn on_key(path: impl IntoIterator<Item = impl Into<String>>, finding: Finding) -> TreeFinding {
+        TreeFinding { on_key: true, ..TreeFinding::at(path, finding) }
+    }
+
+    /// The same for a block that stands under `key`.
+    #[must_use]
+    pub fn under(mut self, key: &str) -> TreeFinding {
+        self.path.insert(0, key.to_owned());
+        self
+    }
 }
 
 impl ValueTemplate {
@@ -124,14 +145,14 @@ fn parse(tree: &serde_json::Value, path: &mut Vec<String>, findings: &mut Vec<Tr
         serde_json::Value::String(text) => match Template::parse(text) {
             Ok(template) => ValueTemplate::Text(template),
             Err(list) => {
-                findings.extend(list.into_iter().map(|finding| TreeFinding { path: path.clone(), finding }));
+                findings.extend(list.into_iter().map(|finding| TreeFinding::at(path.iter(), finding)));
                 ValueTemplate::Literal(Value::Null)
             }
         },
         serde_json::Value::Number(number) if number.is_u64() && !number.is_i64() => {
             let finding = Finding::new(finding::TEMPLATE, "an integer beyond 2^63-1 would be rounded", 0..1)
                 .help("write it in quotes");
-            findings.push(TreeFinding { path: path.clone(), finding });
+            findings.push(TreeFinding::at(path.iter(), finding));
             ValueTemplate::Literal(Value::Null)
         }
         serde_json::Value::Number(_) | serde_json::Value::Bool(_) | serde_json::Value::Null => {

@@ -1,0 +1,85 @@
+//! The steps of a stage, one after the other.
+
+use super::{Emit, Transform};
+use crate::event::Event;
+use crate::outcome::{Failure, Filter};
+use crate::plan::expr::{Predicate, Surroundings, View};
+
+/// A compiled item of `transforms`.
+#[derive(Debug)]
+pub struct Step {
+    /// What it is called: `name`, else the transform's word and its index, as in `filter-0`.
+    pub name: String,
+    /// The step is passed over where this is false; `None`: never.
+    pub when: Option<Predicate>,
+    /// The transform.
+    pub transform: Box<dyn Transform>,
+}
+
+impl Step {
+    /// Applies the step to one event; passes it on untouched where `when` is false. A failure's message begins with the
+    /// step's name.
+    pub fn apply(&self, event: Event, around: Surroundings<'_>) -> Result<Emit, Failure> {
+        self.apply_inner(event, around).map_err(|mut failure| {
+            failure.message = format!("{}: {}", self.name, failure.message);
+            failure
+        })
+    }
+
+    fn apply_inner(&self, event: Event, around: Surroundings<'_>) -> Result<Emit, Failure> {
+        if let Some(when) = &self.when
+            && !when.test(&View::of(&event, around))?
+        {
+            return Ok(Emit::One(event));
+        }
+        self.transform.apply(event, around)
+    }
+
+    /// Whether the step looks into the value.
+    pub fn looks_into_payload(&self) -> bool {
+        self.transform.looks_into_payload() || self.when.as_ref().is_some_and(Predicate::looks_into_payload)
+    }
+}
+
+/// The most events that the steps of a stage may make of one record.
+const MAX_PARTS: usize = 10_000;
+
+/// Applies all steps to one record. `Filtered` where nothing is left: the cause of the last that ended. `part` counts from
+/// 0 at the step that split, before later steps filter; where a part is split again, all are counted anew.
+pub fn run(steps: &[Step], event: Event, around: Surroundings<'_>) -> Result<Emit, Failure> {
+    let mut events = vec![event];
+    let mut was_split = false;
+    let mut filtered = Filter::Condition;
+    for step in steps {
+        let mut next = Vec::with_capacity(events.len());
+        let mut splits = false;
+        for event in events {
+            match step.apply(event, around)? {
+                Emit::One(event) => next.push(event),
+                Emit::Many(parts) => {
+                    splits = true;
+                    next.extend(parts);
+                }
+                Emit::Filtered(cause) => filtered = cause,
+            }
+            if next.len() > MAX_PARTS {
+                return Err(super::failure(format!(
+                    "{}: more than {MAX_PARTS} events of one record",
+                    step.name
+                )));
+            }
+        }
+        if splits && was_split {
+            for (part, event) in (0u32..).zip(&mut next) {
+                event.part = part;
+            }
+        }
+        was_split |= splits;
+        events = next;
+    }
+    match events.len() {
+        0 => Ok(Emit::Filtered(filtered)),
+        1 if !was_split => Ok(events.pop().map_or(Emit::Filtered(filtered), Emit::One)),
+        _ => Ok(Emit::Many(events)),
+    }
+}
