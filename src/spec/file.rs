@@ -87,3 +87,13 @@ fn joined_programs(document: &mut Document, findings: &mut Vec<Diagnostic>) {
         document.skip.insert(id);
     }
 }
+
+/// Reads a text of YAML as a `T`, for the tests of components; fails with all findings, one a line.
+#[cfg(test)]
+pub(crate) fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let mut findings = Vec::new();
+    let source = Source::new("test.yaml", text);
+    let value = Document::parse(&source, &mut findings).and_then(|mut d| read(&mut d, &mut findings));
+    let said = findings.iter().map(super::diagnostic::short).collect::<Vec<_>>().join("\n");
+    if said.is_empty() { value.ok_or_else(|| "nothing was read".to_owned()) } else { Err(said) }
+}

@@ -10,4 +10,6 @@ pub mod pipeline;
 mod later;
 mod file;
 
+#[cfg(test)]
+pub(crate) use file::from_yaml;
 pub use file::{PipelineFile, SettingsFile};

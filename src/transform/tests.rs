@@ -19,7 +19,7 @@ fn references() -> References {
 }
 
 fn item(yaml: &str) -> Item {
-    serde_saphyr::from_str(yaml).unwrap()
+    crate::spec::from_yaml(yaml).unwrap()
 }
 
 fn step(yaml: &str) -> Step {
@@ -88,13 +88,13 @@ fn an_item_is_one_transform() {
         ("name: x", "needs a transform"),
         ("redact: { field: [.a] }", "unknown field `field`"),
     ] {
-        let error = serde_saphyr::from_str::<Item>(yaml).unwrap_err().to_string();
+        let error = crate::spec::from_yaml::<Item>(yaml).unwrap_err();
         assert!(error.contains(what), "{yaml}: {error}");
     }
     let schema = schemars::schema_for!(Item);
     let validator = jsonschema::validator_for(schema.as_value()).unwrap();
     for example in EXAMPLES {
-        let value: serde_json::Value = serde_saphyr::from_str(example.yaml).unwrap();
+        let value: serde_json::Value = crate::spec::from_yaml(example.yaml).unwrap();
         assert!(validator.is_valid(&value), "{}", example.yaml);
     }
     assert!(!validator.is_valid(&serde_json::json!({ "filter": ".a", "remap": ".b" })));

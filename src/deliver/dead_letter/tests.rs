@@ -231,7 +231,7 @@ fn the_written_forms_are_read() {
     struct File {
         dlq: Spec,
     }
-    let File { dlq } = serde_saphyr::from_str(EXAMPLE).unwrap();
+    let File { dlq } = crate::spec::from_yaml(EXAMPLE).unwrap();
     assert_eq!(dlq, Spec { topic: "shop.orders.billing.dlq".into(), after: After::Continue });
     let short: Spec = serde_json::from_value(json!("shop.orders.billing.dlq")).unwrap();
     assert_eq!(short, dlq);

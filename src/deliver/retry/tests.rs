@@ -36,7 +36,7 @@ fn the_example_and_the_written_forms_are_read() {
     struct File {
         retry: Spec,
     }
-    let File { retry } = serde_saphyr::from_str(EXAMPLE).unwrap();
+    let File { retry } = crate::spec::from_yaml(EXAMPLE).unwrap();
     assert_eq!(retry.max_attempts, Some(8));
     let written = json!({ "backoff": ["0s", "5s"], "only": [429, "5xx", "timeout"], "jitter": false });
     let spec: Spec = serde_json::from_value(written.clone()).unwrap();
