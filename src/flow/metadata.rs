@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::position::NextOffset;
 use crate::outcome::{Code, Reason};
 
-pub use decode::decode;
+pub use decode::{decode, partition_count};
 pub(super) use encode::View;
 
 /// The broker's default limit of a commit's metadata, in characters.

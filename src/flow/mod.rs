@@ -10,9 +10,12 @@ mod queue;
 mod room;
 mod suspect;
 mod tracker;
+pub mod report;
+pub mod engine;
+mod record;
 mod tried;
 
 pub use lanes::Order;
 pub use position::{Commit, Epoch, NextOffset, Now};
 pub use room::{Limits, Room, Why};
-pub use tracker::{Admitted, Applied, Counts, Record, Ticket, Tracker, Work};
+pub use tracker::{Admitted, Applied, Candidate, Counts, Record, Ticket, Tracker, Work};

@@ -1,7 +1,5 @@
 //! The nouns of an assignment: its epoch, the offset to commit, a moment, a commit. Only words; the tracker makes them.
 
-use std::time::{Duration, Instant, SystemTime};
-
 use super::metadata::Cut;
 
 /// One assignment of one partition. A later assignment has a greater number.
@@ -12,21 +10,7 @@ pub struct Epoch(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextOffset(pub i64);
 
-/// One moment on both clocks: monotonic time rules the waits, wall time goes into the metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Monotonic time.
-    pub mono: Instant,
-    /// Wall time.
-    pub wall: SystemTime,
-}
-
-impl Now {
-    /// Whole seconds since 1970; 0 for an earlier clock.
-    pub fn unix_seconds(&self) -> u64 {
-        self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-    }
-}
+pub use crate::telemetry::clock::Now;
 
 /// What to commit for one partition: offset and metadata of one view.
 #[derive(Debug, Clone, PartialEq, Eq)]

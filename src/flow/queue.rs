@@ -61,6 +61,12 @@ impl Queue {
         self.waiting.pop().map(|Reverse((_, slot))| slot)
     }
 
+    /// The first slot, of all that could be taken, that is wanted.
+    pub(super) fn find(&self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+        let waiting = self.waiting.iter().map(|Reverse((_, slot))| slot);
+        self.ready.iter().chain(&self.due).chain(waiting).copied().find(|slot| wanted(*slot))
+    }
+
     /// Forgets the slots that `keep` does not want.
     pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
         self.ready.retain(|slot| keep(*slot));

@@ -7,7 +7,10 @@
 
 mod commit;
 mod intake;
+mod probe;
 mod work;
+
+pub use probe::Candidate;
 
 use std::collections::VecDeque;
 use std::ops::Range;

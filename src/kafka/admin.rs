@@ -49,7 +49,9 @@ impl Admin {
 
     /// The id of each topic; `None` where it does not exist or the broker gives none. Blocks.
     pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<Option<TopicId>>, KafkaError> {
-        raw::topic_ids(self.client.inner(), topics, TIMEOUT)
+        let Some(first) = topics.first() else { return Ok(Vec::new()) };
+        let broker = self.client.inner().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
+        raw::topic_ids(self.client.inner(), broker, topics, TIMEOUT)
     }
 
     /// The lowest offset that a partition's log holds and one above its highest. Blocks.

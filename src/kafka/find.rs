@@ -69,19 +69,25 @@ type Topics = BTreeMap<Arc<str>, (Arc<Topic>, u32)>;
 fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) -> Result<Topics, KafkaError> {
     let client = consumer.client();
     let cluster = client.fetch_cluster_id(TIMEOUT).unwrap_or_default();
-    let ids = match raw::topic_ids(client, names, TIMEOUT) {
+    let mut counts = Vec::with_capacity(names.len());
+    let mut broker = 0;
+    for name in names {
+        let metadata = consumer.fetch_metadata(Some(name), TIMEOUT).map_err(KafkaError::from)?;
+        broker = metadata.orig_broker_id();
+        counts.push(metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
+    }
+    let ids = match raw::topic_ids(client, broker, names, TIMEOUT) {
         // Brokers older than 2.8 give no ids; anything else is passing, and another identity must not come of it.
         Err(error) if error.code == RDKafkaErrorCode::UnsupportedFeature => vec![None; names.len()],
         other => other?,
     };
-    let mut topics = Topics::new();
-    for (name, id) in names.iter().zip(ids) {
-        let metadata = consumer.fetch_metadata(Some(name), TIMEOUT).map_err(KafkaError::from)?;
-        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        let topic = Topic { cluster: cluster.clone(), name: name.to_string(), id };
-        topics.insert(Arc::clone(name), (Arc::new(topic), u32::try_from(count).unwrap_or(u32::MAX)));
-    }
-    Ok(topics)
+    let all = names.iter().zip(ids).zip(counts);
+    Ok(all
+        .map(|((name, id), count)| {
+            let topic = Topic { cluster: cluster.clone(), name: name.to_string(), id };
+            (Arc::clone(name), (Arc::new(topic), u32::try_from(count).unwrap_or(u32::MAX)))
+        })
+        .collect())
 }
 
 /// Decides whether a partition without an offset is new, that is, not below the partition count found in the metadata of

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use error::KafkaError;
+pub use find::Begin;
 pub use raw::Committed;
 
 use crate::event::{Event, Topic};
@@ -98,16 +99,14 @@ pub trait Intake: Send {
     /// Partitions were assigned and looked up. Returns where each one begins; a partition that is left out is held: it is
     /// assigned, but paused.
     fn assigned(&mut self, found: Vec<Found>, now: Instant) -> Vec<(Partition, i64)>;
-    /// How many records may be handed over now.
-    fn room(&mut self) -> usize;
+    /// How many records, and how many bytes of them, may be handed over now.
+    fn room(&mut self) -> (usize, usize);
     /// Waits until there is room, at most so long.
     fn wait_for_room(&mut self, at_most: Duration);
     /// Takes records; leaves those in the batch whose partition is full.
     fn records(&mut self, batch: &mut Vec<Fetched>);
     /// Whether a partition that was full takes records again.
     fn takes(&mut self, partition: &Partition) -> bool;
-    /// Where to seek back to, of partitions whose bodies were let go (M11).
-    fn rewinds(&mut self) -> Vec<(Partition, i64)>;
     /// Whether something is in flight, waiting or to be committed: then the thread polls every 50 ms, else every second.
     fn busy(&mut self) -> bool;
     /// The partitions go away: start nothing more of them.

@@ -393,19 +393,6 @@ pub(crate) fn set_paused<C: ClientContext>(
     failed(errno).or_else(|| list.first_error()).map_or(Ok(()), Err)
 }
 
-/// Moves the fetch position of assigned partitions, purging what was fetched ahead.
-pub(crate) fn seek<C: ClientContext>(
-    client: &Client<C>,
-    positions: &[(Partition, i64)],
-    timeout: Duration,
-) -> Result<(), KafkaError> {
-    let mut list = List::new(positions.iter().map(|(p, o)| (p, *o)));
-    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: client and list are alive.
-    check(unsafe { sys::rd_kafka_seek_partitions(client.native_ptr(), list.0.as_ptr(), millis) })?;
-    list.first_error().map_or(Ok(()), Err)
-}
-
 /// Whether the assignment was lost; valid only between a revoke event and the answer to it.
 pub(crate) fn assignment_lost<C: ClientContext>(client: &Client<C>) -> bool {
     // SAFETY: the client is alive.
@@ -488,9 +475,11 @@ pub(crate) fn committed<C: ClientContext>(
     Ok(list.elements_mut().iter_mut().map(read).collect())
 }
 
-/// Topic ids by name from the broker; `None` where the topic does not exist or the broker gives no ids. Blocks.
+/// Topic ids by name from the broker; `None` where the topic does not exist or the broker gives no ids. Blocks. `broker`
+/// is asked, since librdkafka would ask the controller, and the in-process broker names one that does not exist.
 pub(crate) fn topic_ids<C: ClientContext>(
     client: &Client<C>,
+    broker: i32,
     topics: &[Arc<str>],
     timeout: Duration,
 ) -> Result<Vec<Option<TopicId>>, KafkaError> {
@@ -508,6 +497,7 @@ pub(crate) fn topic_ids<C: ClientContext>(
             sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
         );
         sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
+        sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
         sys::rd_kafka_DescribeTopics(client.native_ptr(), collection, options, queue.0.as_ptr());
         sys::rd_kafka_AdminOptions_destroy(options);
         sys::rd_kafka_TopicCollection_destroy(collection);

@@ -1,3 +1,174 @@
-//! Keeps what runs equal to what is wanted.
+//! Keeps what runs equal to what is wanted: starts the stages of the plans, reports how they stand, stops them in order
+//! (reliability 1.12).
 
+mod dlq;
+mod stage;
 pub mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::flow::engine::Outputs;
+use crate::flow::report::OnFinished;
+use crate::kafka::KafkaError;
+use crate::kafka::admin::Admin;
+use crate::kafka::embedded::Embedded;
+use crate::kafka::options::Cluster;
+use crate::kafka::producer::Producer;
+use crate::plan::Plan;
+use crate::telemetry::metrics::{Metrics, StageMetrics};
+use stage::{Running, Start};
+
+/// The least that a consumer may fetch ahead (M9).
+const MIN_PREFETCH: u64 = 1 << 20;
+const MAX_PREFETCH: u64 = 16 << 20;
+/// How long the poll threads may take beyond the grace: their last commit and their close.
+const BEYOND_GRACE: Duration = Duration::from_secs(20);
+
+/// What a runtime needs of the settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach Kafka.
+    pub cluster: Cluster,
+    /// The in-process broker, where there is one.
+    pub embedded: Option<Embedded>,
+    /// `limits.memory`, in bytes.
+    pub memory: u64,
+    /// `limits.uncommitted`.
+    pub uncommitted: Duration,
+    /// `drain_deadline`.
+    pub drain_deadline: Duration,
+    /// `shutdown_grace`.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// Bytes that each consumer may fetch ahead: a quarter of the memory, divided (M9).
+    fn prefetch(&self, consumers: usize) -> u64 {
+        let share = self.memory / 4 / u64::try_from(consumers.max(1)).unwrap_or(u64::MAX);
+        share.clamp(MIN_PREFETCH, MAX_PREFETCH)
+    }
+
+    /// Bytes of records that each stage may hold: half of the memory, divided (M10).
+    fn stage_memory(&self, consumers: usize) -> usize {
+        let share = self.memory / 2 / u64::try_from(consumers.max(1)).unwrap_or(u64::MAX);
+        usize::try_from(share.clamp(1 << 20, 64 << 20)).unwrap_or(1 << 20)
+    }
+
+    /// How many consumers fit into the memory.
+    fn most_consumers(&self) -> usize {
+        usize::try_from(self.memory / 4 / MIN_PREFETCH).unwrap_or(usize::MAX).max(1)
+    }
+}
+
+/// How a runtime stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopReport {
+    /// Whether everything in flight had ended, was committed and closed in time.
+    pub clean: bool,
+}
+
+/// All stages of an instance.
+#[derive(Debug)]
+pub struct Runtime {
+    config: Config,
+    admin: Admin,
+    outputs: Outputs,
+    stages: Vec<Running>,
+    tasks: TaskTracker,
+}
+
+impl Runtime {
+    /// Makes the clients and starts every stage that is not paused. Inside of a tokio runtime.
+    ///
+    /// # Errors
+    /// A client that cannot be made (a property that librdkafka refuses). An unreachable broker is none.
+    pub fn start(
+        config: Config,
+        plans: &[Arc<Plan>],
+        metrics: &Arc<Metrics>,
+        on_finished: Option<&OnFinished>,
+    ) -> Result<Runtime, KafkaError> {
+        let outputs = Outputs {
+            records: Producer::build(&config.cluster, "weir-producer")?,
+            dead_letters: Producer::build(&config.cluster, "weir-dlq-producer")?,
+        };
+        let admin = Admin::build(&config.cluster, "weir-admin")?;
+        let mut runtime = Runtime { config, admin, outputs, stages: Vec::new(), tasks: TaskTracker::new() };
+        let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
+        let (fit, over) = all.split_at(all.len().min(runtime.config.most_consumers()));
+        for stage in over {
+            error!(
+                stage = stage.service,
+                memory = runtime.config.memory,
+                "not started: limits.memory has no room for another consumer; raise it by 4 MiB for each"
+            );
+        }
+        for stage in fit {
+            let series: Arc<StageMetrics> = Arc::new(metrics.stage(&stage.pipeline, &stage.service));
+            runtime.tasks.spawn(dlq::ensure(
+                runtime.admin.clone(),
+                runtime.config.embedded.clone(),
+                Arc::clone(stage),
+            ));
+            let running = Running::start(Start {
+                config: &runtime.config,
+                stage: Arc::clone(stage),
+                outputs: runtime.outputs.clone(),
+                metrics: series,
+                tasks: runtime.tasks.clone(),
+                on_finished: on_finished.cloned(),
+                consumers: fit.len(),
+            })?;
+            info!(stage = stage.service, group = stage.source.group, topics = ?stage.source.topics, "started");
+            runtime.stages.push(running);
+        }
+        Ok(runtime)
+    }
+
+    /// Runs until `stop`, then stops gracefully within the grace; at `force`, now.
+    pub async fn run(self, stop: CancellationToken, force: CancellationToken) -> StopReport {
+        stop.cancelled().await;
+        info!(stages = self.stages.len(), "stopping: what is in flight may end");
+        let Runtime { config, outputs, stages, tasks, .. } = self;
+        for stage in &stages {
+            stage.stop(config.shutdown_grace);
+        }
+        let handles: Vec<_> = stages.iter().map(Running::stopper).collect();
+        let forced = force.clone();
+        tasks.spawn(async move {
+            forced.cancelled().await;
+            handles.iter().for_each(crate::kafka::poll::PollHandle::stop_now);
+        });
+        let joined = tokio::task::spawn_blocking(move || {
+            // Every one is joined, also behind one that was not clean.
+            stages.into_iter().map(|stage| stage.join().clean).fold(true, |all, clean| all && clean)
+        });
+        let clean = match tokio::time::timeout(config.shutdown_grace + BEYOND_GRACE, joined).await {
+            Ok(Ok(clean)) => clean,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        let was_forced = force.is_cancelled();
+        force.cancel();
+        let flush = if was_forced { Duration::ZERO } else { Duration::from_secs(5) };
+        let flushed = tokio::task::spawn_blocking(move || {
+            outputs.records.flush(flush).and(outputs.dead_letters.flush(flush)).is_ok()
+        });
+        let flushed = flushed.await.unwrap_or(false);
+        tasks.close();
+        let ended = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await.is_ok();
+        let clean = clean && flushed && ended && !was_forced;
+        if clean {
+            info!("stopped: everything that was finished is committed");
+        } else {
+            warn!("stopped, not cleanly: some records may be delivered again");
+        }
+        StopReport { clean }
+    }
+}

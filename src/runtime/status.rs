@@ -132,7 +132,7 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// The stage's service name.
-    pub service: String,
+    pub service: Arc<str>,
     /// Where the record was read: `topic/partition/offset`.
     pub position: String,
     /// The key as text, bytes that are not UTF-8 replaced; `None` is null.
@@ -141,8 +141,6 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Attempts that were made.
     pub attempts: u32,
-    /// Records published for it.
-    pub published: u32,
 }
 
 /// Is told of each finished record, on the engine's threads: it must not wait.

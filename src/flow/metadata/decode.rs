@@ -19,6 +19,11 @@ pub fn decode(text: &[u8], committed: NextOffset, topic: [u8; 4]) -> Decoded {
     }
 }
 
+/// The partition count that a commit's metadata names (K7); `None` where it cannot be read.
+pub fn partition_count(text: &[u8]) -> Option<u32> {
+    read(text).ok().map(|(_, restored)| restored.partitions)
+}
+
 fn read(text: &[u8]) -> Result<([u8; 4], Restored), Cause> {
     if text.is_empty() {
         return Err(Cause::Absent);

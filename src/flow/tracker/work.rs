@@ -133,7 +133,7 @@ impl Tracker {
         }
     }
 
-    fn start(&mut self, id: u32, lone: bool) -> Option<Work> {
+    pub(super) fn start(&mut self, id: u32, lone: bool) -> Option<Work> {
         let slot = self.open.get_mut(id)?;
         let event = Arc::clone(slot.event.as_ref()?);
         let progress = match &mut slot.tried {

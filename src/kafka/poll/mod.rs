@@ -282,11 +282,12 @@ impl<I: Intake> Poller<I> {
     }
 
     fn poll_batch(&mut self) {
-        let room = self.wait_for_room();
+        let (room, bytes) = self.wait_for_room();
         let under_way = !matches!(self.rebalance, Rebalance::Steady) || self.outstanding.is_some();
         let mut timeout = if under_way || self.intake.busy() { BUSY } else { IDLE };
         let mut batch = Vec::new();
-        while batch.len() < room.clamp(1, BATCH) {
+        let mut size = 0;
+        while batch.len() < room.clamp(1, BATCH) && size <= bytes {
             let client = self.consumer.client();
             let Some(polled) = self.queue.poll(timeout, &mut self.names, || raw::assignment_lost(client))
             else {
@@ -294,7 +295,10 @@ impl<I: Intake> Poller<I> {
             };
             timeout = Duration::ZERO;
             match polled {
-                Polled::Message(message) => batch.extend(self.stamp(message)),
+                Polled::Message(message) => {
+                    size += message.bytes;
+                    batch.extend(self.stamp(message));
+                }
                 other => {
                     // What was polled before a rebalance belongs to the assignment before it.
                     self.hand_over(&mut batch);
@@ -306,17 +310,20 @@ impl<I: Intake> Poller<I> {
         self.hand_over(&mut batch);
     }
 
-    /// The room for records; where there is none for long, everything is paused.
-    fn wait_for_room(&mut self) -> usize {
-        let room = self.intake.room();
-        if room > 0 || self.all_paused || self.parts.is_empty() {
-            return room;
+    fn has_room(&mut self, least: usize) -> bool {
+        let (records, bytes) = self.intake.room();
+        records >= least.max(1) && bytes > 0
+    }
+
+    /// The room for records and bytes; where there is none for long, everything is paused.
+    fn wait_for_room(&mut self) -> (usize, usize) {
+        if self.has_room(1) || self.all_paused || self.parts.is_empty() {
+            return self.intake.room();
         }
         self.intake.wait_for_room(BUSY);
-        let room = self.intake.room();
-        if room > 0 {
+        if self.has_room(1) {
             self.no_room_since = None;
-            return room;
+            return self.intake.room();
         }
         let now = clock::now();
         let since = *self.no_room_since.get_or_insert(now);
@@ -324,7 +331,7 @@ impl<I: Intake> Poller<I> {
             self.all_paused = true;
             self.apply_pauses();
         }
-        0
+        (0, 0)
     }
 
     /// Makes an event of a message; `None` where its partition is not ours any more, or where it has to wait behind

@@ -6,12 +6,12 @@ use std::time::Instant;
 use rdkafka::consumer::Consumer;
 use tracing::debug;
 
-use super::{BATCH, BUSY, Part, Poller, join};
+use super::{BATCH, Part, Poller, join};
 use crate::kafka::{Fetched, Intake, Partition, raw};
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_pauses(&mut self, now: Instant) {
-        if self.all_paused && self.intake.room() >= BATCH / 2 {
+        if self.all_paused && self.has_room(BATCH / 2) {
             self.all_paused = false;
             self.no_room_since = None;
         }
@@ -26,7 +26,7 @@ impl<I: Intake> Poller<I> {
             if self.all_paused || !self.intake.takes(&partition) {
                 continue;
             }
-            let room = self.intake.room();
+            let (room, _) = self.intake.room();
             let Some(part) = self.parts.get_mut(&partition) else { continue };
             let count = part.overflow.len().min(room);
             let mut batch: Vec<Fetched> = part.overflow.drain(..count).collect();
@@ -34,17 +34,6 @@ impl<I: Intake> Poller<I> {
             for refused in batch.into_iter().rev() {
                 part.overflow.push_front(refused);
             }
-            changed = true;
-        }
-        let rewinds = self.intake.rewinds();
-        if !rewinds.is_empty() {
-            for (partition, _) in &rewinds {
-                if let Some(part) = self.parts.get_mut(partition) {
-                    part.overflow.clear();
-                }
-            }
-            let sought = raw::seek(self.consumer.client(), &rewinds, BUSY);
-            self.report("seeking back", sought);
             changed = true;
         }
         if changed || self.parts.values().any(|p| p.paused != p.wants_pause(self.all_paused)) {

@@ -1,0 +1,409 @@
+//! Everything of a stage that is behind its lock: partitions with their trackers, slots, the hold and the breaker.
+//! Methods take `now` and return what to do; they wait for nothing.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::gate::{Gate, Pick, Try, Turned};
+use crate::deliver::hold::Record as Raiser;
+use crate::flow::report::{Held, StageReport};
+use crate::flow::{Admitted, Applied, Counts, Epoch, Limits, Now, Order, Record, Room, Tracker, Work};
+use crate::kafka::Partition;
+use crate::outcome::{HoldCause, Verdict};
+use crate::plan::{self, Stage};
+
+/// Records that a stage looks ahead at least, so that enough different keys are in sight.
+const LOOK_AHEAD: usize = 4_096;
+
+/// Keys that are taken in while the stage is shut.
+const KEYS_WHILE_SHUT: usize = 3;
+
+/// A record handed to a task.
+#[derive(Debug)]
+pub(in crate::flow) struct Job {
+    pub(in crate::flow) work: Work,
+    /// The partition's place on the board.
+    pub(in crate::flow) slot: usize,
+    /// Cancelled when the assignment ends.
+    pub(in crate::flow) cancelled: CancellationToken,
+    /// What it tries while the stage is shut.
+    pub(in crate::flow) tried: Option<Try>,
+}
+
+/// One partition, for as long as the process lives: a place is never used for another one, so that a late completion
+/// always finds its own.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) partition: Partition,
+    pub(super) tracker: Option<Tracker>,
+    pub(super) epoch: Epoch,
+    /// Tasks of ended assignments that are still at work (G16).
+    orphans: usize,
+    cancelled: CancellationToken,
+}
+
+/// The state.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) places: Vec<Place>,
+    index: HashMap<Partition, usize>,
+    cursor: usize,
+    in_flight: usize,
+    max_in_flight: usize,
+    order: Order,
+    pub(super) limits: Limits,
+    look_ahead: usize,
+    memory: usize,
+    uncommitted: Duration,
+    /// When a commit was last accepted, or nothing was there to commit.
+    pub(super) accepted_at: Instant,
+    pub(super) gate: Gate,
+    pub(super) rng: fastrand::Rng,
+    paused: bool,
+    /// Whether somebody waits for room.
+    pub(super) room_wanted: bool,
+    /// What the poll thread reported and only it or a reload can end.
+    outside: Option<(HoldCause, Instant, String)>,
+}
+
+impl Board {
+    pub(super) fn new(stage: &Stage, memory: usize, uncommitted: Duration, now: Instant) -> Board {
+        let mut board = Board {
+            places: Vec::new(),
+            index: HashMap::new(),
+            cursor: 0,
+            in_flight: 0,
+            max_in_flight: 1,
+            order: match stage.order {
+                plan::Order::Key => Order::Key,
+                plan::Order::Partition => Order::Partition,
+                plan::Order::None => Order::None,
+            },
+            limits: Limits {
+                records: LOOK_AHEAD,
+                bytes: memory,
+                metadata: crate::flow::metadata::DEFAULT_LIMIT,
+                max_wait: stage.policy.retry.longest_wait(),
+            },
+            look_ahead: LOOK_AHEAD,
+            memory,
+            uncommitted,
+            accepted_at: now,
+            gate: Gate::new(stage.breaker, stage.max_in_flight),
+            rng: fastrand::Rng::new(),
+            paused: false,
+            room_wanted: false,
+            outside: None,
+        };
+        board.replan(stage, now);
+        board
+    }
+
+    /// What changes with a swap of the plan.
+    pub(super) fn replan(&mut self, stage: &Stage, now: Instant) {
+        self.gate.reload(stage.breaker, stage.max_in_flight, now);
+        self.max_in_flight = stage.max_in_flight.max(1);
+        self.look_ahead = LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(8));
+        self.paused = stage.paused;
+        self.limits.records = self.look_ahead;
+        self.limits.bytes = self.memory;
+    }
+
+    // ---- assignment
+
+    pub(super) fn place_of(&self, partition: &Partition) -> Option<usize> {
+        self.index.get(partition).copied()
+    }
+
+    pub(super) fn assign(
+        &mut self,
+        partition: &Partition,
+        epoch: Epoch,
+        make: impl FnOnce(Order, Limits) -> Tracker,
+    ) {
+        let mut tracker = make(self.order, self.limits);
+        let slot = match self.index.get(partition) {
+            Some(slot) => *slot,
+            None => {
+                self.index.insert(partition.clone(), self.places.len());
+                self.places.push(Place {
+                    partition: partition.clone(),
+                    tracker: None,
+                    epoch,
+                    orphans: 0,
+                    cancelled: CancellationToken::new(),
+                });
+                self.places.len() - 1
+            }
+        };
+        if let Some(place) = self.places.get_mut(slot) {
+            tracker.wait_for(std::mem::take(&mut place.orphans));
+            place.tracker = Some(tracker);
+            place.epoch = epoch;
+            place.cancelled = CancellationToken::new();
+        }
+    }
+
+    /// Starts nothing more of these.
+    pub(super) fn close(&mut self, partitions: &[Partition]) {
+        self.each(partitions, |place| {
+            if let Some(tracker) = &mut place.tracker {
+                tracker.close();
+            }
+        });
+    }
+
+    /// Cuts off what is at work in these.
+    pub(super) fn cancel(&mut self, partitions: &[Partition]) {
+        self.each(partitions, |place| place.cancelled.cancel());
+    }
+
+    /// Forgets the assignment of these; tasks that are still at work are remembered.
+    pub(super) fn end(&mut self, partitions: &[Partition]) {
+        self.each(partitions, |place| {
+            place.cancelled.cancel();
+            if let Some(tracker) = place.tracker.take() {
+                place.orphans = tracker.tasks();
+            }
+        });
+    }
+
+    pub(super) fn drained(&self, partitions: &[Partition]) -> bool {
+        let tasks = |p: &Partition| {
+            let place = self.place_of(p).and_then(|slot| self.places.get(slot));
+            place.and_then(|place| place.tracker.as_ref()).map_or(0, Tracker::tasks)
+        };
+        partitions.iter().all(|partition| tasks(partition) == 0)
+    }
+
+    fn each(&mut self, partitions: &[Partition], mut act: impl FnMut(&mut Place)) {
+        for partition in partitions {
+            if let Some(place) = self.place_of(partition).and_then(|slot| self.places.get_mut(slot)) {
+                act(place);
+            }
+        }
+    }
+
+    // ---- records
+
+    /// The next record to work on; while the stage is shut, what may be tried.
+    pub(super) fn take(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {
+        if self.paused || self.outside.is_some() || self.is_stalled(now.mono) {
+            return None;
+        }
+        if self.gate.is_shut() {
+            return self.take_try(now, turned);
+        }
+        if self.in_flight >= self.max_in_flight.min(self.gate.limit(now.mono)) {
+            return None;
+        }
+        let count = self.places.len();
+        for step in 0..count {
+            let slot = (self.cursor + step) % count;
+            let Some(place) = self.places.get_mut(slot) else { continue };
+            let Some(work) = place.tracker.as_mut().and_then(|tracker| tracker.take(now)) else { continue };
+            self.cursor = (slot + 1) % count;
+            self.in_flight += 1;
+            return Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: None });
+        }
+        None
+    }
+
+    fn take_try(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {
+        if self.in_flight >= self.max_in_flight {
+            return None;
+        }
+        let keys = self.trackers().flat_map(Tracker::candidates).map(|candidate| candidate.key);
+        let (tried, pick) = self.gate.try_now(keys, now.mono)?;
+        let Some((slot, offset)) = self.find(pick) else {
+            if matches!(pick, Pick::Record(_)) {
+                turned.extend(self.gate.vanished(tried));
+            }
+            return None;
+        };
+        let place = self.places.get_mut(slot)?;
+        let work = place.tracker.as_mut()?.take_at(offset, now)?;
+        self.gate.started(tried, now.mono);
+        self.in_flight += 1;
+        Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: Some(tried) })
+    }
+
+    /// Where the picked record is: place and offset.
+    fn find(&self, pick: Pick) -> Option<(usize, i64)> {
+        let all = || {
+            let trackers = self.places.iter().enumerate();
+            trackers.flat_map(|(slot, place)| {
+                place.tracker.iter().flat_map(Tracker::candidates).map(move |candidate| (slot, candidate))
+            })
+        };
+        let found = match pick {
+            Pick::Key(key) => all().find(|(_, c)| c.key == key),
+            Pick::OtherKey(key) => all().find(|(_, c)| c.key != key).or_else(|| all().next()),
+            Pick::Record(raiser) => all().find(|(slot, c)| position(*slot, c.offset) == raiser.position),
+        };
+        found.map(|(slot, candidate)| (slot, candidate.offset))
+    }
+
+    /// The record as breaker and holds know it.
+    pub(super) fn raiser(slot: usize, work: &Work) -> Raiser {
+        Raiser { key: work.key, position: position(slot, work.event.origin.offset) }
+    }
+
+    /// Whether a record of another key could be tried.
+    pub(super) fn others_wait(&self, key: u64) -> bool {
+        self.trackers().flat_map(Tracker::candidates).any(|candidate| candidate.key != key)
+    }
+
+    /// Applies a task's verdict. `None` where nobody waits for it any more.
+    pub(super) fn complete(&mut self, slot: usize, work: Work, verdict: Verdict) -> Applied {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(place) = self.places.get_mut(slot) else { return Applied::Stale };
+        match &mut place.tracker {
+            Some(tracker) => tracker.complete(work.ticket, verdict),
+            None => {
+                place.orphans = place.orphans.saturating_sub(1);
+                Applied::Stale
+            }
+        }
+    }
+
+    /// Takes a record in; `Err` gives it back where its partition is full.
+    pub(super) fn admit(&mut self, record: Record) -> Result<Admitted, Record> {
+        let origin = &record.event.origin;
+        let slot = self.places.iter().position(|place| {
+            place.partition.number == origin.partition && *place.partition.topic == *origin.topic.name
+        });
+        let tracker =
+            slot.and_then(|slot| self.places.get_mut(slot)).and_then(|place| place.tracker.as_mut());
+        let Some(tracker) = tracker else { return Ok(Admitted::Stale) };
+        if tracker.room() != Room::Open {
+            return Err(record);
+        }
+        Ok(tracker.admit(record))
+    }
+
+    /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
+    pub(super) fn room(&mut self) -> (usize, usize) {
+        let counts = self.counts();
+        let shut = self.gate.is_shut() || self.outside.is_some() || self.paused;
+        let records = if shut && counts.ready + counts.waiting >= KEYS_WHILE_SHUT {
+            0
+        } else {
+            self.look_ahead.saturating_sub(counts.open)
+        };
+        let bytes = self.memory.saturating_sub(counts.bytes);
+        self.room_wanted = records == 0 || bytes == 0;
+        (records, bytes)
+    }
+
+    /// Whether room that was wanted is there again, and some more, so that one record does not wake anybody.
+    pub(super) fn room_is_back(&mut self) -> bool {
+        let (records, bytes) = self.room();
+        let back = records >= self.look_ahead / 8 && bytes >= self.memory / 8;
+        self.room_wanted = !back;
+        back
+    }
+
+    pub(super) fn takes(&mut self, partition: &Partition) -> bool {
+        let place = self.place_of(partition).and_then(|slot| self.places.get_mut(slot));
+        place.and_then(|place| place.tracker.as_mut()).is_some_and(|tracker| tracker.room() == Room::Open)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for counts in self.trackers().map(Tracker::counts) {
+            sum.open += counts.open;
+            sum.ready += counts.ready;
+            sum.in_flight += counts.in_flight;
+            sum.waiting += counts.waiting;
+            sum.bodiless += counts.bodiless;
+            sum.bytes += counts.bytes;
+            sum.uncommitted |= counts.uncommitted;
+            sum.oldest_timestamp = match (sum.oldest_timestamp, counts.oldest_timestamp) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        sum
+    }
+
+    pub(super) fn trackers(&self) -> impl Iterator<Item = &Tracker> {
+        self.places.iter().filter_map(|place| place.tracker.as_ref())
+    }
+
+    // ---- time, holds
+
+    /// When to look again, later than now: the next retry, or the next probe. What is due already and was not taken waits
+    /// for something that calls `take` when it happens: a free slot, a record, an accepted commit.
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let at = if self.gate.is_shut() {
+            self.gate.wake_at()
+        } else {
+            self.trackers().filter_map(Tracker::wake_at).filter(|at| *at > now).min()
+        };
+        at.filter(|at| *at > now)
+    }
+
+    /// Whether work stands still because no commit was accepted for too long (O11).
+    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.accepted_at) > self.uncommitted
+    }
+
+    pub(super) fn hold_from_outside(&mut self, cause: HoldCause, message: String, now: Instant) -> bool {
+        let new = self.outside.as_ref().is_none_or(|(held, ..)| *held != cause);
+        if new {
+            self.outside = Some((cause, now, message));
+        }
+        new
+    }
+
+    pub(super) fn release_from_outside(&mut self, cause: HoldCause) -> bool {
+        let held = self.outside.as_ref().is_some_and(|(held, ..)| *held == cause);
+        if held {
+            self.outside = None;
+        }
+        held
+    }
+
+    pub(super) fn report(&self, now: Now) -> StageReport {
+        let counts = self.counts();
+        let mut held: Vec<Held> = Vec::new();
+        if let Some((cause, since, message)) = &self.outside {
+            let since = now.wall - now.mono.saturating_duration_since(*since);
+            held.push(Held { cause: *cause, since, message: message.clone() });
+        }
+        let gate = self.gate.held().into_iter();
+        held.extend(gate.map(|(cause, since, message)| Held { cause, since, message }));
+        if self.is_stalled(now.mono) {
+            held.push(Held {
+                cause: HoldCause::Kafka,
+                since: now.wall - now.mono.saturating_duration_since(self.accepted_at),
+                message: "Kafka has accepted no commit for too long: nothing is started until it does"
+                    .to_owned(),
+            });
+        }
+        StageReport {
+            held,
+            paused: self.paused,
+            partitions: self
+                .places
+                .iter()
+                .filter(|place| place.tracker.is_some())
+                .map(|place| place.partition.clone())
+                .collect(),
+            open: counts.open,
+            in_flight: self.in_flight,
+            limit: self.max_in_flight,
+            waiting: counts.waiting,
+            bytes: counts.bytes,
+            oldest_timestamp: counts.oldest_timestamp,
+        }
+    }
+}
+
+/// The hash by which holds know a record; collisions would only try another record first.
+fn position(slot: usize, offset: i64) -> u64 {
+    offset.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (slot as u64)
+}

@@ -1,0 +1,302 @@
+//! What the poll thread feeds: assignments, records, revokes, commits. Runs on the poll thread; waits for no record.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::Engine;
+use crate::flow::metadata::{self, Decoded, Restored};
+use crate::flow::{Admitted, Epoch, NextOffset, Record, Tracker};
+use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
+use crate::outcome::HoldCause;
+use crate::plan::OnOutOfRange;
+use crate::telemetry::clock::{self, both as now};
+use crate::telemetry::metrics::Anomaly;
+
+/// The engine as its poll thread sees it.
+#[derive(Debug)]
+pub struct EngineIntake {
+    engine: Arc<Engine>,
+    /// The most characters of metadata that the cluster takes.
+    metadata_limit: usize,
+}
+
+/// Where a partition begins, or why it may not.
+enum Beginning {
+    At(Restored),
+    Gone { from: i64, to: i64 },
+}
+
+impl EngineIntake {
+    pub(super) fn new(engine: Arc<Engine>) -> EngineIntake {
+        EngineIntake { engine, metadata_limit: metadata::DEFAULT_LIMIT }
+    }
+
+    /// Reads what the group committed. Metadata of another life of the topic is not empty: its offset belongs to a topic
+    /// that is gone (B3), as does an offset outside of the log (B2).
+    fn beginning(&self, found: &Found) -> Beginning {
+        let fresh = |next| Restored::fresh(NextOffset(next), found.partitions);
+        let Some(committed) = &found.committed else { return Beginning::At(fresh(found.start)) };
+        let gone = Beginning::Gone { from: found.log_start, to: found.log_end };
+        let policy = self.engine.plan.load().source.on_out_of_range;
+        let instead = || match policy {
+            OnOutOfRange::Pause => None,
+            OnOutOfRange::Earliest => Some(fresh(found.log_start)),
+            OnOutOfRange::Latest => Some(fresh(found.log_end)),
+        };
+        let next = NextOffset(committed.next);
+        match metadata::decode(&committed.metadata, next, prefix(found)) {
+            Decoded::OtherTopic => instead().map_or(gone, Beginning::At),
+            _ if committed.next < found.log_start || committed.next > found.log_end => {
+                instead().map_or(gone, Beginning::At)
+            }
+            Decoded::Restored(restored) => Beginning::At(restored),
+            Decoded::Empty(cause) => {
+                if !committed.metadata.is_empty() {
+                    warn!(partition = %found.partition, ?cause, "commit metadata is not readable: what is done above the offset is repeated");
+                    self.engine.metrics.anomaly(Anomaly::MetadataUnreadable);
+                }
+                Beginning::At(fresh(committed.next))
+            }
+        }
+    }
+}
+
+impl Engine {
+    fn hold_from_outside(&self, cause: HoldCause, message: String, now: Instant) {
+        let new = self.lock().hold_from_outside(cause, message.clone(), now);
+        if new {
+            warn!(stage = self.plan.load().service, cause = cause.as_str(), "the stage holds: {message}");
+        }
+    }
+}
+
+fn prefix(found: &Found) -> [u8; 4] {
+    found.topic.id.map_or([0; 4], crate::event::TopicId::prefix)
+}
+
+impl Intake for EngineIntake {
+    fn assigned(&mut self, found: Vec<Found>, _now: Instant) -> Vec<(Partition, i64)> {
+        let now = now();
+        let mut starts = Vec::with_capacity(found.len());
+        for one in &found {
+            match self.beginning(one) {
+                Beginning::At(restored) => {
+                    let next = restored.next;
+                    info!(partition = %one.partition, next = next.0, epoch = one.epoch, retries = restored.retries.len(), "starting");
+                    let epoch = Epoch(one.epoch);
+                    let limit = self.metadata_limit;
+                    self.engine.lock().assign(&one.partition, epoch, |order, mut limits| {
+                        limits.metadata = limit;
+                        Tracker::assigned(epoch, prefix(one), restored, order, limits, now)
+                    });
+                    starts.push((one.partition.clone(), next.0));
+                }
+                Beginning::Gone { from, to } => self.engine.hold_from_outside(
+                    HoldCause::OutOfRange,
+                    format!(
+                        "{}: the committed offset is not in the log, which holds {from} to {to}; set \
+                         source.on_out_of_range to earliest or latest, or reset the offset",
+                        one.partition
+                    ),
+                    now.mono,
+                ),
+            }
+        }
+        let all_there = starts.len() == found.len();
+        {
+            let mut board = self.engine.lock();
+            board.release_from_outside(HoldCause::TopicMissing);
+            if all_there {
+                board.release_from_outside(HoldCause::OutOfRange);
+            }
+        }
+        self.engine.metrics.consumer.rebalances.inc();
+        starts
+    }
+
+    fn room(&mut self) -> (usize, usize) {
+        self.engine.lock().room()
+    }
+
+    fn wait_for_room(&mut self, at_most: Duration) {
+        let mut board = self.engine.lock();
+        let (records, bytes) = board.room();
+        if records == 0 || bytes == 0 {
+            // Who is woken too early looks again; who is not is back after `at_most`.
+            drop(self.engine.room.wait_timeout(board, at_most));
+        }
+    }
+
+    fn records(&mut self, batch: &mut Vec<Fetched>) {
+        let mut received = (0_u64, 0_u64);
+        let records: Vec<Record> = batch
+            .drain(..)
+            .map(|f| Record { event: Arc::new(f.event), epoch: Epoch(f.epoch), bytes: f.bytes })
+            .collect();
+        let mut refused = Vec::new();
+        {
+            let mut board = self.engine.lock();
+            for record in records {
+                let bytes = record.bytes as u64;
+                match board.admit(record) {
+                    Ok(Admitted::Taken) => received = (received.0 + 1, received.1 + bytes),
+                    Ok(Admitted::Known | Admitted::Stale | Admitted::Detached) => {}
+                    Err(full) => refused.push(full),
+                }
+            }
+        }
+        self.engine.metrics.events_received.inc_by(received.0);
+        self.engine.metrics.events_received_bytes.inc_by(received.1);
+        batch.extend(refused.into_iter().map(|record| Fetched {
+            epoch: record.epoch.0,
+            bytes: record.bytes,
+            event: Arc::unwrap_or_clone(record.event),
+        }));
+        self.engine.dispatch();
+    }
+
+    fn takes(&mut self, partition: &Partition) -> bool {
+        self.engine.lock().takes(partition)
+    }
+
+    fn busy(&mut self) -> bool {
+        let counts = self.engine.lock().counts();
+        counts.open > 0 || counts.uncommitted
+    }
+
+    fn revoke(&mut self, partitions: &[Partition]) {
+        self.engine.lock().close(partitions);
+    }
+
+    fn drained(&mut self, partitions: &[Partition]) -> bool {
+        self.engine.lock().drained(partitions)
+    }
+
+    fn close(&mut self, partitions: &[Partition]) {
+        self.engine.lock().cancel(partitions);
+    }
+
+    fn ended(&mut self, partitions: &[Partition]) {
+        self.engine.lock().end(partitions);
+    }
+
+    fn lost(&mut self, partitions: &[Partition]) {
+        if !partitions.is_empty() {
+            self.engine.lock().end(partitions);
+        }
+    }
+
+    fn commits(&mut self, at: Instant, only: Option<&[Partition]>) -> Vec<Mark> {
+        let now = now();
+        let mut board = self.engine.lock();
+        let mut marks = Vec::new();
+        for place in &mut board.places {
+            let Some(tracker) = &mut place.tracker else { continue };
+            if only.is_some_and(|only| !only.contains(&place.partition)) {
+                continue;
+            }
+            if let Some(commit) = tracker.commit(now) {
+                marks.push(Mark {
+                    partition: place.partition.clone(),
+                    next: commit.next.0,
+                    metadata: commit.metadata,
+                    epoch: commit.epoch.0,
+                    serial: commit.serial,
+                });
+            }
+        }
+        if marks.is_empty() && only.is_none() {
+            board.accepted_at = at;
+        }
+        marks
+    }
+
+    fn commit_at_once(&mut self) -> bool {
+        self.engine.lock().trackers().any(Tracker::commit_is_urgent)
+    }
+
+    fn committed(&mut self, answers: &[(Mark, Option<KafkaError>)], now: Instant) {
+        let mut lost = Vec::new();
+        {
+            let mut board = self.engine.lock();
+            for (mark, refused) in answers {
+                let Some(slot) = board.place_of(&mark.partition) else { continue };
+                match refused {
+                    None => {
+                        board.accepted_at = now;
+                        let tracker = board.places.get_mut(slot).and_then(|place| place.tracker.as_mut());
+                        if let Some(tracker) = tracker {
+                            tracker.accepted(Epoch(mark.epoch), mark.serial);
+                        }
+                    }
+                    Some(error) if error.means_metadata_too_large() => {
+                        self.metadata_limit = (self.metadata_limit / 2).max(64);
+                        let limit = self.metadata_limit;
+                        board
+                            .places
+                            .iter_mut()
+                            .filter_map(|p| p.tracker.as_mut())
+                            .for_each(|t| t.set_metadata_limit(limit));
+                    }
+                    Some(error) if error.means_lost() => lost.push(mark.partition.clone()),
+                    Some(_) => {}
+                }
+            }
+        }
+        for (_, refused) in answers {
+            if let Some(error) = refused {
+                self.engine.metrics.consumer.commit_failures.inc();
+                warn!(%error, "Kafka refused a commit");
+            } else {
+                let at = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                self.engine.metrics.consumer.last_commit_timestamp.set(at.as_secs_f64());
+            }
+        }
+        if !lost.is_empty() {
+            error!(
+                partitions = lost.len(),
+                "the group has given these partitions to another member: nothing of them is committed any more"
+            );
+            self.lost(&lost);
+        }
+        self.engine.dispatch();
+    }
+
+    fn end_of_partition(&mut self, partition: &Partition, offset: i64) {
+        let mut board = self.engine.lock();
+        let slot = board.place_of(partition);
+        if let Some(tracker) = slot.and_then(|s| board.places.get_mut(s)).and_then(|p| p.tracker.as_mut()) {
+            tracker.passed(NextOffset(offset));
+        }
+    }
+
+    fn trouble(&mut self, trouble: Trouble, now: Instant) {
+        match trouble {
+            Trouble::OutOfRange(partition) => self.engine.hold_from_outside(
+                HoldCause::OutOfRange,
+                format!("{partition}: the offset to read is not in the log any more; set source.on_out_of_range, or reset the offset"),
+                now,
+            ),
+            Trouble::TopicMissing(topic) => {
+                self.engine.hold_from_outside(HoldCause::TopicMissing, format!("the topic {topic} does not exist"), now);
+            }
+            Trouble::Other(error) => tracing::debug!(%error, "kafka"),
+        }
+    }
+
+    fn tick(&mut self, _now: Instant) {
+        let report = self.engine.report();
+        let metrics = &self.engine.metrics;
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        metrics.handler_in_flight.set(gauge(report.in_flight));
+        metrics.handler_in_flight_limit.set(gauge(report.limit));
+        metrics.retries_waiting.set(gauge(report.waiting));
+        metrics.consumer.assigned_partitions.set(gauge(report.partitions.len()));
+        for cause in HoldCause::ALL {
+            metrics.set_held(*cause, report.held.iter().any(|held| held.cause == *cause));
+        }
+        metrics.breaker_open.set(i64::from(report.held.iter().any(|held| held.cause == HoldCause::Breaker)));
+    }
+}

@@ -1,0 +1,134 @@
+//! The task side of the engine: run a record, hand its verdict back, take the next in the same lock.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tracing::error;
+
+use super::board::{Board, Job};
+use super::{Engine, Outputs};
+use crate::deliver::judge::{self, Failed, Judgement};
+use crate::event::Event;
+use crate::flow::Applied;
+use crate::flow::record::{self, Pass};
+use crate::flow::report::Finished;
+use crate::outcome::{Code, Failure, Outcome, Verdict};
+use crate::plan::Stage;
+use crate::telemetry::clock::both as now;
+use crate::telemetry::metrics::StageMetrics;
+
+impl Engine {
+    pub(super) async fn work(self: Arc<Self>, mut job: Job) {
+        loop {
+            let stage = self.plan.load_full();
+            let pass = self.run(&stage, &job).await;
+            match self.finish(&stage, job, pass) {
+                Some(next) => job = next,
+                None => return,
+            }
+        }
+    }
+
+    /// One pass over a record; cut off where its assignment or the process ends. A panic fails the record, not the
+    /// process (K10).
+    async fn run(&self, stage: &Arc<Stage>, job: &Job) -> Pass {
+        let pass = AssertUnwindSafe(record::run(self, stage, job)).catch_unwind();
+        tokio::select! {
+            biased;
+            // Cut off: the request is indefinite, so nothing is said of the record (H7).
+            () = job.cancelled.cancelled() => Pass::abandoned(),
+            () = self.end.cancelled() => Pass::abandoned(),
+            pass = pass => match pass {
+                Ok(pass) => pass,
+                Err(_) => {
+                    error!(stage = stage.service, position = %job.work.event.origin, "panic while working on a record");
+                    let failure = Failure::invalid(Code::Transform, "working on the record: internal error (panic)");
+                    let failed = Failed { progress: job.work.progress.clone(), called: false, failure };
+                    record::after_failure(self, stage, job, failed).await
+                }
+            }
+        }
+    }
+
+    /// Applies the verdict and takes the next record.
+    fn finish(self: &Arc<Self>, stage: &Arc<Stage>, job: Job, pass: Pass) -> Option<Job> {
+        let now = now();
+        let Job { work, slot, tried, .. } = job;
+        let (event, raiser) = (Arc::clone(&work.event), Board::raiser(slot, &work));
+        let first_try = work.progress.first_try.unwrap_or(now.wall);
+        let mut turned = Vec::new();
+        let (applied, next, room, shut) = {
+            let mut board = self.lock();
+            if pass.accepted {
+                turned.extend(board.gate.accepted(raiser.key, first_try, tried.is_some(), now));
+            }
+            if let Verdict::Hold { cause, message, .. } = &pass.verdict {
+                turned.extend(board.gate.raise(*cause, message, raiser, now));
+            }
+            let done = matches!(pass.verdict, Verdict::Done(_));
+            if let Some(tried) = tried {
+                turned.extend(board.gate.ended(tried, done, now.mono));
+            }
+            let applied = board.complete(slot, work, pass.verdict);
+            let next = board.take(now, &mut turned);
+            let room = board.room_wanted && board.room_is_back();
+            (applied, next, room, board.gate.is_shut())
+        };
+        let look_again = !turned.is_empty()
+            || (shut && next.is_none())
+            || matches!(applied, Applied::Waiting | Applied::Held | Applied::Released);
+        self.log(turned);
+        if let Applied::Terminal(outcome) = applied {
+            self.tell(stage, &event, outcome, pass.attempts, pass.published);
+        }
+        if look_again {
+            self.timer.notify_one();
+        }
+        if room {
+            self.room.notify_all();
+            self.wake_poll();
+        }
+        next
+    }
+
+    fn tell(&self, stage: &Stage, event: &Event, outcome: Outcome, attempts: u32, published: u32) {
+        let age = event.origin.timestamp.and_then(|millis| {
+            let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(millis).ok()?);
+            crate::telemetry::clock::wall().duration_since(at).ok()
+        });
+        self.metrics.finished(outcome, age);
+        let Some(on_finished) = &self.on_finished else { return };
+        on_finished(Finished {
+            service: stage.service.clone(),
+            position: event.origin.to_string(),
+            key: event.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
+            outcome,
+            attempts,
+            published,
+        });
+    }
+
+    /// Judges a failed pass, asking breaker and holds.
+    pub(in crate::flow) fn judge(&self, stage: &Stage, job: &Job, failed: Failed) -> Judgement {
+        let now = now();
+        let raiser = Board::raiser(job.slot, &job.work);
+        let (judgement, turned) = {
+            let mut board = self.lock();
+            let others_wait = board.others_wait(raiser.key);
+            let retry = &stage.policy.retry;
+            let (standing, turned) = board.gate.failed(&failed, raiser, retry, job.tried, others_wait, now);
+            (judge::judge(&stage.policy, failed, standing, now, &mut board.rng), turned)
+        };
+        self.log(turned);
+        judgement
+    }
+
+    pub(in crate::flow) fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    pub(in crate::flow) fn metrics(&self) -> &StageMetrics {
+        &self.metrics
+    }
+}

@@ -1,0 +1,54 @@
+//! A missing DLQ topic is created at start: with the source's partition count and 7 days of retention. Where that is
+//! refused there is a warning, and only a record that needs the DLQ waits.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::kafka::KafkaError;
+use crate::kafka::admin::Admin;
+use crate::kafka::embedded::Embedded;
+use crate::plan::Stage;
+
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Creates the stage's DLQ topic where it is missing.
+pub(super) async fn ensure(admin: Admin, embedded: Option<Embedded>, stage: std::sync::Arc<Stage>) {
+    let Some(topic) = &stage.dlq else { return };
+    match create(&admin, embedded, &stage, topic).await {
+        Ok(false) => {}
+        Ok(true) => info!(stage = stage.service, %topic, "created the DLQ topic"),
+        Err(error) => warn!(
+            stage = stage.service,
+            %topic,
+            %error,
+            "the DLQ topic is missing and could not be created: a record that needs it will wait; create it"
+        ),
+    }
+}
+
+async fn create(
+    admin: &Admin,
+    embedded: Option<Embedded>,
+    stage: &Stage,
+    topic: &str,
+) -> Result<bool, KafkaError> {
+    if partitions(admin, topic).await?.is_some() {
+        return Ok(false);
+    }
+    let mut count = 1;
+    for source in &stage.source.topics {
+        count = count.max(partitions(admin, source).await?.unwrap_or(1));
+    }
+    match embedded {
+        Some(embedded) => embedded.create_topic(topic, count)?,
+        None => admin.create_topic(topic, count, RETENTION).await?,
+    }
+    Ok(true)
+}
+
+async fn partitions(admin: &Admin, topic: &str) -> Result<Option<u32>, KafkaError> {
+    let (admin, topic) = (admin.clone(), topic.to_owned());
+    let asked = tokio::task::spawn_blocking(move || admin.partitions(&topic)).await;
+    asked.unwrap_or_else(|_| Err(KafkaError::timed_out("asking for a topic")))
+}

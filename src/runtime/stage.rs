@@ -1,0 +1,123 @@
+//! One running stage: its engine and its poll thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing::error;
+
+use super::Config;
+use crate::flow::engine::{Engine, Outputs, Parts};
+use crate::flow::metadata;
+use crate::flow::report::OnFinished;
+use crate::kafka::options::ConsumerOptions;
+use crate::kafka::poll::{Ended, PollHandle, PollOptions, Poller};
+use crate::kafka::{Begin, KafkaError};
+use crate::plan::{self, Stage};
+use crate::telemetry::metrics::StageMetrics;
+use tokio_util::task::TaskTracker;
+
+/// The stack of a poll thread: it runs librdkafka's calls and hand-overs, nothing deep.
+const STACK: usize = 256 << 10;
+
+/// A stage at work.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) plan: Arc<Stage>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) metrics: Arc<StageMetrics>,
+    poll: PollHandle,
+    thread: JoinHandle<Ended>,
+    ended: Arc<AtomicBool>,
+}
+
+/// What a stage is started with.
+pub(super) struct Start<'a> {
+    pub(super) config: &'a Config,
+    pub(super) stage: Arc<Stage>,
+    pub(super) outputs: Outputs,
+    pub(super) metrics: Arc<StageMetrics>,
+    pub(super) tasks: TaskTracker,
+    pub(super) on_finished: Option<OnFinished>,
+    /// How many consumers share the memory.
+    pub(super) consumers: usize,
+}
+
+impl Running {
+    /// Starts the engine and the poll thread.
+    pub(super) fn start(start: Start<'_>) -> Result<Running, KafkaError> {
+        let Start { config, stage, outputs, metrics, tasks, on_finished, consumers } = start;
+        let mut consumer = ConsumerOptions::new(&stage.source.group, &format!("weir-{}", stage.service));
+        consumer.prefetch = config.prefetch(consumers);
+        let options = PollOptions {
+            cluster: config.cluster.clone(),
+            consumer,
+            topics: stage.source.topics.clone(),
+            begin: match stage.source.start {
+                plan::Start::Earliest => Begin::Earliest,
+                plan::Start::Latest => Begin::Latest,
+                plan::Start::At(time) => Begin::At(time),
+            },
+            drain_deadline: config.drain_deadline,
+            known_count: metadata::partition_count,
+        };
+        let engine = Engine::start(Parts {
+            stage: Arc::clone(&stage),
+            outputs,
+            memory: config.stage_memory(consumers),
+            uncommitted: config.uncommitted,
+            metrics: Arc::clone(&metrics),
+            tasks,
+            on_finished,
+        });
+        let built = Poller::build(options, |handle| engine.intake(handle));
+        let poller = match built {
+            Ok(poller) => poller,
+            Err(error) => {
+                engine.end();
+                return Err(error);
+            }
+        };
+        let poll = poller.handle();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (flag, service) = (Arc::clone(&ended), stage.service.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("kc-{}", stage.service))
+            .stack_size(STACK)
+            .spawn(move || {
+                let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poller.run()));
+                flag.store(true, Ordering::SeqCst);
+                end.unwrap_or_else(|_| {
+                    error!(
+                        stage = service,
+                        "the poll thread has panicked: the stage stands still until a restart"
+                    );
+                    Ended { clean: false }
+                })
+            })
+            .map_err(|_| KafkaError::timed_out("starting the poll thread"))?;
+        Ok(Running { plan: stage, engine, metrics, poll, thread, ended })
+    }
+
+    /// Whether the poll thread has ended though nobody asked for it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn stop(&self, grace: Duration) {
+        self.poll.stop(grace);
+    }
+
+    /// What stops it now, also while somebody joins it.
+    pub(super) fn stopper(&self) -> PollHandle {
+        self.poll.clone()
+    }
+
+    /// Waits for the poll thread, and ends the engine. Blocks.
+    pub(super) fn join(self) -> Ended {
+        let ended = self.thread.join().unwrap_or(Ended { clean: false });
+        self.engine.end();
+        ended
+    }
+}

@@ -1,0 +1,174 @@
+//! The whole engine on the in-process broker, with a handler that is a script.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, Runtime};
+use crate::codec::Format;
+use crate::deliver::{judge, retry};
+use crate::event::Outgoing;
+use crate::handler::{BoxFuture, Call, Handler};
+use crate::kafka::embedded::Embedded;
+use crate::kafka::producer::Producer;
+use crate::outcome::{Answer, BodyEnd, Code, Failure};
+use crate::plan::{OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage, Start};
+use crate::telemetry::metrics::Metrics;
+
+/// What arrived: key and value, in order of acceptance.
+type Arrived = Arc<Mutex<Vec<(String, String)>>>;
+
+/// Accepts everything; of each record whose value ends in 7, the first attempt fails.
+#[derive(Debug)]
+struct Script {
+    arrived: Arrived,
+    attempts: Mutex<HashMap<String, u32>>,
+    changed: Arc<tokio::sync::Notify>,
+}
+
+fn text(bytes: Option<&Bytes>) -> String {
+    bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+}
+
+impl Handler for Script {
+    fn attempt<'a>(&'a self, batch: &'a [Call<'a>]) -> BoxFuture<'a, Vec<Result<Answer, Failure>>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let mut results = Vec::new();
+            for call in batch {
+                let crate::event::Body::Raw(value) = &call.event.body else {
+                    panic!("nothing looks into it")
+                };
+                let (key, value) = (text(call.event.key.as_ref()), text(value.as_ref()));
+                let number = {
+                    let mut attempts = self.attempts.lock().unwrap();
+                    let number = attempts.entry(format!("{key}/{value}")).or_default();
+                    *number += 1;
+                    *number
+                };
+                assert_eq!(number, call.attempt, "the handler is told the attempt's number");
+                if value.ends_with('7') && number == 1 {
+                    results.push(Err(Failure::retry(Code::Connect, "first attempts at sevens fail")));
+                    continue;
+                }
+                self.arrived.lock().unwrap().push((key, value));
+                self.changed.notify_one();
+                results.push(Ok(Answer {
+                    status: 200,
+                    headers: Vec::new(),
+                    body: Bytes::new(),
+                    body_end: BodyEnd::Complete,
+                }));
+            }
+            results
+        })
+    }
+}
+
+fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
+    let spec: retry::Spec =
+        serde_json::from_str(r#"{"initial_delay": "20ms", "max_delay": "50ms"}"#).unwrap();
+    let retry = retry::Policy::build(&spec, Duration::from_secs(3600)).unwrap();
+    let stage = Stage {
+        service: "orders".into(),
+        pipeline: "orders".into(),
+        revision: Revision("0".repeat(64)),
+        source: Source {
+            topics: vec!["in".into()],
+            group: "weir.orders".into(),
+            start: Start::Earliest,
+            format: Format::Json,
+            on_tombstone: OnTombstone::Skip,
+            on_out_of_range: OnOutOfRange::Pause,
+        },
+        order: Order::Key,
+        max_in_flight: 16,
+        paused: false,
+        steps: Vec::new(),
+        handler: Some(handler),
+        policy: judge::Policy { retry, dlq: true, on_invalid: judge::OnInvalid::Dlq },
+        breaker: None,
+        dlq: Some(Arc::from("in.dlq")),
+        looks_into_payload: false,
+    };
+    Arc::new(Plan {
+        pipeline: "orders".into(),
+        revision: Revision("0".repeat(64)),
+        stages: vec![Arc::new(stage)],
+    })
+}
+
+fn config(embedded: &Embedded) -> Config {
+    Config {
+        cluster: embedded.cluster(),
+        embedded: Some(embedded.clone()),
+        memory: 64 << 20,
+        uncommitted: Duration::from_secs(5),
+        drain_deadline: Duration::from_secs(5),
+        shutdown_grace: Duration::from_secs(5),
+    }
+}
+
+async fn produce(embedded: &Embedded, from: usize, to: usize) {
+    let producer = Producer::build(&embedded.cluster(), "test").unwrap();
+    let topic: Arc<str> = Arc::from("in");
+    let sends = (from..to).map(|number| {
+        let (topic, producer) = (Arc::clone(&topic), producer.clone());
+        async move {
+            let record = Outgoing {
+                topic,
+                partition: None,
+                key: Some(Bytes::from(format!("k{}", number % 10))),
+                value: Some(Bytes::from(number.to_string())),
+                headers: Vec::new(),
+                timestamp: None,
+            };
+            producer.send(&record).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(sends).await;
+}
+
+/// Runs until so many have arrived in all, stops gracefully, and gives what arrived.
+async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> bool {
+    let changed = Arc::new(tokio::sync::Notify::new());
+    let script =
+        Script { arrived: Arc::clone(arrived), attempts: Mutex::default(), changed: Arc::clone(&changed) };
+    let plans = [plan(Arc::new(script))];
+    let runtime = Runtime::start(config(embedded), &plans, &Metrics::new(), None).unwrap();
+    let (stop, force) = (CancellationToken::new(), CancellationToken::new());
+    let running = tokio::spawn(runtime.run(stop.clone(), force));
+    let all = async {
+        while arrived.lock().unwrap().len() < wanted {
+            changed.notified().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("everything arrives");
+    stop.cancel();
+    running.await.unwrap().clean
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivers_each_record_once_in_order_of_its_key_over_a_restart() {
+    let embedded = Embedded::start().unwrap();
+    embedded.create_topic("in", 4).unwrap();
+    let arrived = Arrived::default();
+    produce(&embedded, 0, 500).await;
+    assert!(run_until(&embedded, &arrived, 500).await, "a clean stop");
+    produce(&embedded, 500, 800).await;
+    assert!(run_until(&embedded, &arrived, 800).await, "a clean stop");
+
+    let arrived = arrived.lock().unwrap().clone();
+    assert_eq!(arrived.len(), 800, "nothing twice");
+    let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
+    for (key, value) in arrived {
+        by_key.entry(key).or_default().push(value.parse().unwrap());
+    }
+    for (key, numbers) in by_key {
+        assert!(numbers.is_sorted(), "{key} in order: {numbers:?}");
+        assert_eq!(numbers.len(), 80);
+    }
+}
