@@ -3,16 +3,12 @@
 
 use std::time::Instant;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::Now;
 use super::retry::{self, Next};
 use crate::outcome::{Class, Code, Failure, HoldCause, Owed, Progress, Reason};
 
-/// What becomes of a record that its source's format or schema refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+/// What becomes of a record that its source's format or schema refuses. The compiler makes it of the source's `on_invalid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnInvalid {
     /// It is dead-lettered with its bytes untouched.
     #[default]

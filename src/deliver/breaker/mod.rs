@@ -9,10 +9,6 @@ mod seen;
 mod failed;
 mod limit;
 mod window;
-#[cfg(test)]
-mod simulation;
-#[cfg(test)]
-mod tests;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -312,3 +308,8 @@ impl Open {
         self.wait = self.wait.saturating_mul(2).min(numbers.longest_wait);
     }
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,25 @@ impl JsonSchema for Spec {
         json_schema!({ "anyOf": [{ "type": "string" }, long] })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::span::Source;
+    use crate::spec::tree::{Document, read};
+
+    #[derive(Deserialize)]
+    struct File {
+        dlq: Option<Spec>,
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let mut findings = Vec::new();
+        let source = Source::new("example", EXAMPLE);
+        let mut document = Document::parse(&source, &mut findings).unwrap();
+        let File { dlq } = read(&mut document, &mut findings).unwrap();
+        assert_eq!(dlq.unwrap().topic, "shop.orders.billing.dlq");
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+}

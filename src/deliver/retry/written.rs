@@ -189,3 +189,25 @@ impl JsonSchema for Trigger {
         ] })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::span::Source;
+    use crate::spec::tree::{Document, read};
+
+    #[derive(Deserialize)]
+    struct File {
+        retry: Option<Spec>,
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let mut findings = Vec::new();
+        let source = Source::new("example", EXAMPLE);
+        let mut document = Document::parse(&source, &mut findings).unwrap();
+        let File { retry } = read(&mut document, &mut findings).unwrap();
+        assert_eq!(retry.unwrap().max_attempts, Some(8));
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+}
