@@ -122,23 +122,11 @@ fn prepare(stage: &Stage, work: &super::Work) -> Result<Prepared, Failure> {
     {
         event.body = Body::Value(stage.source.format.decode(raw.as_ref())?);
     }
-    let mut events = vec![event];
-    let mut filtered = None;
-    for step in &stage.steps {
-        let mut kept = Vec::with_capacity(events.len());
-        for event in events {
-            match step.apply(event, work.progress.attempts)? {
-                Emit::One(event) => kept.push(event),
-                Emit::Many(many) => kept.extend(many),
-                Emit::Filtered(filter) => filtered = Some(filter),
-            }
-        }
-        events = kept;
-    }
-    if events.is_empty() {
-        return Ok(Prepared::Ended(Outcome::Filtered(filtered.unwrap_or(Filter::Empty))));
-    }
-    Ok(Prepared::Events(events))
+    Ok(match stage.transform(event, work.progress.attempts, None)? {
+        Emit::One(event) => Prepared::Events(vec![event]),
+        Emit::Many(events) => Prepared::Events(events),
+        Emit::Filtered(filter) => Prepared::Ended(Outcome::Filtered(filter)),
+    })
 }
 
 /// Writes what the stage publishes and waits for every acknowledgement. Kafka not taking them holds the stage with the
@@ -254,7 +242,7 @@ async fn dead_letter(
         attempts: progress.attempts,
         published: 0,
     };
-    let Some(topic) = &stage.dlq else {
+    let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else {
         return hold(HoldCause::NoDlq, format!("no `dlq` to take a record that is {}", reason.as_str()));
     };
     let endpoint = stage.handler.as_ref().and_then(|handler| handler.endpoint(&job.work.event));

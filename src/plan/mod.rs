@@ -3,4 +3,5 @@
 pub mod expr;
 mod stage;
 
-pub use stage::{OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage, Start, Step};
+pub use crate::transform::Step;
+pub use stage::{DeadLetters, OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage, Start};

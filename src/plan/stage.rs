@@ -1,16 +1,20 @@
-//! One stage as it runs: everything settled, nothing left to default. Immutable, behind an `Arc`; an attempt sees exactly
+//! A pipeline as it runs: everything settled, nothing left to default. Immutable, behind an `Arc`; an attempt sees exactly
 //! one.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::expr::{Predicate, Surroundings, View};
+use sha2::{Digest, Sha256};
+
 use crate::codec::Format;
 use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::outcome::Failure;
-use crate::transform::{Emit, Transform};
+use crate::plan::expr::Surroundings;
+use crate::transform::{self, Emit, Step};
 
 /// A pipeline as it runs.
 #[derive(Debug)]
@@ -19,38 +23,66 @@ pub struct Plan {
     pub pipeline: String,
     /// Which content of its file this is.
     pub revision: Revision,
-    /// Its stages, in the order of the file.
+    /// Its stages, in the order of the file; at least one.
     pub stages: Vec<Arc<Stage>>,
 }
 
-/// The content hash of a pipeline's file: 64 hexadecimal digits, of which 7 are shown.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Revision(pub String);
+/// The content hash of a pipeline's file: SHA-256 in 64 hexadecimal digits, of which 7 are shown. Derefs to the whole.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(Arc<str>);
 
 impl Revision {
-    /// The 7 characters that are shown.
+    /// Of a file's text.
+    pub fn of(text: &str) -> Revision {
+        Revision(data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes())).into())
+    }
+
+    /// The 7 digits that are shown.
     pub fn short(&self) -> &str {
         self.0.get(..7).unwrap_or(&self.0)
+    }
+}
+
+impl std::ops::Deref for Revision {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Revision {
+    /// The 7 digits that are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revision({self})")
     }
 }
 
 /// A stage.
 #[derive(Debug)]
 pub struct Stage {
-    /// `pipeline.stage`; the pipeline alone where the file has no `stages`.
+    /// `pipeline.stage`; the pipeline alone where the file has no `stages`. In the webhook id, logs, metrics.
     pub service: String,
     /// The pipeline's name.
     pub pipeline: String,
+    /// The stage's name; `None` for the single stage of a file without `stages`.
+    pub stage: Option<String>,
     /// Which content of the file this is.
     pub revision: Revision,
+    /// Whether the file says `paused`.
+    pub paused: bool,
     /// Where records come from.
     pub source: Source,
     /// What is kept in order.
     pub order: Order,
     /// Records worked on at once, at least 1.
     pub max_in_flight: usize,
-    /// Whether the file says `paused`.
-    pub paused: bool,
     /// The transforms, in order.
     pub steps: Vec<Step>,
     /// The side effect; `None` for Kafka to Kafka.
@@ -60,13 +92,13 @@ pub struct Stage {
     /// When the breaker opens; `None` for `breaker: none` or without a handler.
     pub breaker: Option<Numbers>,
     /// Where dead letters go; `None`: the stage pauses instead.
-    pub dlq: Option<Arc<str>>,
+    pub dlq: Option<DeadLetters>,
     /// Whether anything reads the value; if not it is never decoded.
     pub looks_into_payload: bool,
 }
 
 /// Where a stage's records come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// The topics, at least one.
     pub topics: Vec<String>,
@@ -91,6 +123,26 @@ pub enum Start {
     Latest,
     /// At the first record at or after this time, in milliseconds since 1970.
     At(i64),
+}
+
+/// Where a stage's dead letters go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The topic.
+    pub topic: Arc<str>,
+}
+
+impl Stage {
+    /// Applies the transforms to a record whose value is decoded where the stage looks into it. `attempts`: how many were
+    /// made before this one; `id`: the event id before the transforms, where it is known.
+    pub fn transform(&self, event: Event, attempts: u32, id: Option<&str>) -> Result<Emit, Failure> {
+        transform::run(&self.steps, event, Surroundings { attempts, id, answer: None })
+    }
+
+    /// The longest wait between two attempts.
+    pub fn max_wait(&self) -> Duration {
+        self.policy.retry.longest_wait()
+    }
 }
 
 /// What is kept in order.
@@ -127,27 +179,4 @@ pub enum OnOutOfRange {
     Earliest,
     /// Reading goes on at its end.
     Latest,
-}
-
-/// One transform of a stage.
-#[derive(Debug)]
-pub struct Step {
-    /// `name:`, else kind and place: `remap_2`.
-    pub name: String,
-    /// Whether it applies.
-    pub when: Option<Predicate>,
-    /// What it does.
-    pub transform: Box<dyn Transform>,
-}
-
-impl Step {
-    /// Applies the transform where `when` says so. `attempts` is how many were made of this record.
-    pub fn apply(&self, event: Event, attempts: u32) -> Result<Emit, Failure> {
-        if let Some(when) = &self.when
-            && !when.test(&View::of(&event, Surroundings { attempts, ..Surroundings::default() }))?
-        {
-            return Ok(Emit::One(event));
-        }
-        self.transform.apply(event)
-    }
 }

@@ -14,7 +14,7 @@ const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Creates the stage's DLQ topic where it is missing.
 pub(super) async fn ensure(admin: Admin, embedded: Option<Embedded>, stage: std::sync::Arc<Stage>) {
-    let Some(topic) = &stage.dlq else { return };
+    let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else { return };
     match create(&admin, embedded, &stage, topic).await {
         Ok(false) => {}
         Ok(true) => info!(stage = stage.service, %topic, "created the DLQ topic"),

@@ -15,7 +15,8 @@ use crate::handler::{BoxFuture, Call, Handler};
 use crate::kafka::embedded::Embedded;
 use crate::kafka::producer::Producer;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
-use crate::plan::{OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage, Start};
+use crate::plan::Start;
+use crate::plan::{DeadLetters, OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage};
 use crate::telemetry::metrics::Metrics;
 
 /// What arrived: key and value, in order of acceptance.
@@ -75,7 +76,8 @@ fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
     let stage = Stage {
         service: "orders".into(),
         pipeline: "orders".into(),
-        revision: Revision("0".repeat(64)),
+        stage: None,
+        revision: Revision::of(""),
         source: Source {
             topics: vec!["in".into()],
             group: "weir.orders".into(),
@@ -91,14 +93,10 @@ fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
         handler: Some(handler),
         policy: judge::Policy { retry, dlq: true, on_invalid: judge::OnInvalid::Dlq },
         breaker: None,
-        dlq: Some(Arc::from("in.dlq")),
+        dlq: Some(DeadLetters { topic: Arc::from("in.dlq") }),
         looks_into_payload: false,
     };
-    Arc::new(Plan {
-        pipeline: "orders".into(),
-        revision: Revision("0".repeat(64)),
-        stages: vec![Arc::new(stage)],
-    })
+    Arc::new(Plan { pipeline: "orders".into(), revision: Revision::of(""), stages: vec![Arc::new(stage)] })
 }
 
 fn config(embedded: &Embedded) -> Config {

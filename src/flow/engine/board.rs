@@ -85,7 +85,7 @@ impl Board {
                 records: LOOK_AHEAD,
                 bytes: memory,
                 metadata: crate::flow::metadata::DEFAULT_LIMIT,
-                max_wait: stage.policy.retry.longest_wait(),
+                max_wait: stage.max_wait(),
             },
             look_ahead: LOOK_AHEAD,
             memory,
