@@ -1,5 +1,7 @@
 //! The life of a record: tracker, lanes, commit metadata (without I/O, tested against a model) and the engine around them.
 
+#[cfg(test)]
+mod fixture;
 mod lanes;
 pub mod metadata;
 #[cfg(test)]

@@ -101,3 +101,6 @@ pub(super) fn weight(attempts: u32, due_in: Duration, dead_letter: bool) -> usiz
         + 1
         + 2 * usize::from(dead_letter)
 }
+
+#[cfg(test)]
+mod tests;

@@ -269,4 +269,6 @@ impl Tracker {
 }
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod tests;

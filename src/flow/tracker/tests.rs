@@ -28,13 +28,18 @@ fn orders() -> impl Strategy<Value = Order> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     /// The model's whole judgement: watermark, metadata, lanes, epochs, and that everything is finished at the end.
     #[test]
     fn commit_never_passes_an_open_record(ops in ops(), order in orders()) {
         play(&ops, order, LIMITS, Mutant::None).map_err(TestCaseError::fail)?;
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// The same where nearly nothing fits into the metadata: repeats, never a loss, never a standstill.
     #[test]
@@ -48,7 +53,7 @@ proptest! {
 fn histories_are_rich() {
     let mut seen = BTreeSet::new();
     let mut runner = TestRunner::deterministic();
-    for _ in 0..1_000 {
+    for _ in 0..300 {
         let ops = ops().new_tree(&mut runner).unwrap().current();
         let mut world = World::new(Order::Key, LIMITS, Mutant::None);
         play_in(&mut world, &ops).unwrap();
