@@ -1,10 +1,9 @@
 //! What a running instance says of itself: plain data, made by the runtime, shown by `api` and `cli`.
 
-use std::sync::Arc;
-
 use serde::{Serialize, Serializer};
 
-use crate::outcome::{HoldCause, Outcome};
+pub use crate::flow::report::{Finished, OnFinished};
+use crate::outcome::HoldCause;
 pub use crate::telemetry::health::Health;
 use crate::telemetry::metrics::StageSeries;
 
@@ -124,34 +123,6 @@ impl Counts {
             discarded,
             published: series.published(),
             attempts: series.attempts(),
-        }
-    }
-}
-
-/// One finished record, as told to whoever listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
-    /// The stage's service name.
-    pub service: Arc<str>,
-    /// Where the record was read: `topic/partition/offset`.
-    pub position: String,
-    /// The key as text, bytes that are not UTF-8 replaced; `None` is null.
-    pub key: Option<String>,
-    /// What became of it; holds reason and code.
-    pub outcome: Outcome,
-    /// Attempts that were made.
-    pub attempts: u32,
-}
-
-/// Is told of each finished record, on the engine's threads: it must not wait.
-pub type OnFinished = Arc<dyn Fn(&Finished) + Send + Sync>;
-
-impl Finished {
-    /// The fine code of a dead letter or of a discarded record.
-    pub fn code(&self) -> Option<&'static str> {
-        match self.outcome {
-            Outcome::DeadLettered(_, code) | Outcome::Discarded(code) => Some(code.as_str()),
-            Outcome::Delivered | Outcome::Filtered(_) => None,
         }
     }
 }
