@@ -115,6 +115,11 @@ impl Egress {
         })
     }
 
+    /// Whether `allow_hosts` names any.
+    pub(super) fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// Whether a URL of this scheme and host can never pass, whatever its address: plain `http` under `public`, with
     /// nothing that allows it.
     pub(super) fn refuses_plain(&self, host: &str) -> bool {

@@ -10,10 +10,12 @@ mod guard;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::event::Event;
 use crate::outcome::{Answer, Failure};
+use crate::settings::References;
 
 pub use spec::Spec;
 pub use written::{OneOrMany, Rate, StatusRange};
@@ -38,6 +40,11 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
     /// is not accepted comes back as a `Failure` whose class says what it asks for.
     fn attempt<'a>(&'a self, batch: &'a [Call<'a>]) -> BoxFuture<'a, Vec<Result<Answer, Failure>>>;
 
+    /// Whether it looks into the value, so that the value must be decoded before. False leaves an untouched value as it is.
+    fn reads_value(&self) -> bool {
+        false
+    }
+
     /// Where an event goes, for dead letters and logs: method and URL without query, userinfo and secrets. `None` where
     /// there is no such place, or this event has none.
     fn endpoint(&self, _event: &Event) -> Option<String> {
@@ -46,6 +53,21 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
 
     /// Lets go of what has been idle for too long. Called every few seconds; does not wait.
     fn tidy(&self, _now: Instant) {}
+}
+
+/// What a handler knows of the stage that it works for.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// `pipeline.stage`; the pipeline alone where the file has no `stages`. Part of every `webhook-id`.
+    pub service: String,
+    /// The plan's revision, for `weir-sender`.
+    pub revision: String,
+    /// How many records the stage works on at once: the default of `concurrency`.
+    pub max_in_flight: usize,
+    /// Whether a `publish` entry of the stage takes the answer's body: adds `prefer: reply`.
+    pub reads_answer: bool,
+    /// Where requests may go, shared by the process.
+    pub egress: Arc<egress::Egress>,
 }
 
 /// What is wrong with a handler's block. `plan` knows where the block stands in the file.
@@ -71,5 +93,18 @@ impl Problem {
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
         self
+    }
+}
+
+/// Makes the handler of a stage. Pure: no connection, no look-up. Every problem of the block in one go.
+pub fn build(
+    spec: &Spec,
+    context: &Context,
+    references: &References,
+) -> Result<Arc<dyn Handler>, Vec<Problem>> {
+    match spec {
+        Spec::Webhook(spec) => webhook::build(spec, context, references),
+        Spec::Log(spec) => Ok(log::build(*spec, context)),
+        Spec::Sql(_) => Err(vec![Problem::at("sql", "the sql handler is not available yet")]),
     }
 }

@@ -3,8 +3,305 @@
 //! Source: http-contract.
 
 mod spec;
+mod url;
+mod headers;
+mod body;
+mod sign;
+mod request;
+mod connect;
+mod client;
+mod pool;
+mod classify;
+mod retry_after;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::url::Url;
+
+use self::body::BodyPlan;
+use self::client::{Bounds, Exchange, Live};
+use self::connect::Limits;
+use self::headers::Headers;
+use self::pool::Pool;
+use self::request::{Plan, Prepared};
+use self::sign::Signer;
+use self::url::UrlPlan;
+use super::egress::Egress;
+use super::{BoxFuture, Call, Context, Handler, Problem, StatusRange};
+use crate::event::Event;
+use crate::outcome::{Answer, Failure};
+use crate::plan::expr::ValueTemplate;
+use crate::settings::{ReferenceError, References};
+use crate::telemetry::clock;
 
 pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents, CloudEventsBlock, CloudEventsMode,
     Compress, Content, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
 };
+
+/// The longest `timeout`.
+const MAX_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Makes the handler. Every problem of the block in one go; keys that are not built yet are for the compiler to answer.
+pub fn build(
+    spec: &Spec,
+    context: &Context,
+    references: &References,
+) -> Result<Arc<dyn Handler>, Vec<Problem>> {
+    Ok(Arc::new(compile(spec, context, references)?))
+}
+
+fn compile(spec: &Spec, context: &Context, references: &References) -> Result<Webhook, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut found = |prefix: &str, list: Vec<Problem>| {
+        problems.extend(list.into_iter().map(|problem| {
+            let dot = if prefix.is_empty() || problem.path.is_empty() { "" } else { "." };
+            Problem { path: format!("webhook.{prefix}{dot}{}", problem.path), ..problem }
+        }));
+    };
+    let url = url::compile(&spec.url, &context.egress, references).map_err(|list| found("url", list)).ok();
+    let headers = Headers::compile(&spec.headers, &spec.forward_headers, references);
+    let headers = headers.map_err(|list| found("", list)).ok();
+    let template = spec.body.as_ref().map(|tree| body_template(tree, references));
+    let template = template.transpose().map_err(|list| found("body", list));
+    let signer = spec.sign.as_ref().map(|sign| {
+        Signer::new(&sign.secret.0, references).map_err(|list| {
+            list.into_iter().map(|(index, why)| Problem::at(index.to_string(), why)).collect::<Vec<_>>()
+        })
+    });
+    let signer = signer.transpose().map_err(|list| found("sign.secret", list));
+    found("", limits_problems(spec));
+    let (Some(url), Some(mut headers), Ok(template), Ok(signer), true) =
+        (url, headers, template, signer, problems.is_empty())
+    else {
+        return Err(problems);
+    };
+    add_fixed(&mut headers, spec, context);
+    let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
+    let reads_value = headers.look_into_payload() || UrlPlan::looks_into_payload(&spec.url);
+    let body = BodyPlan { template, content: spec.content, max };
+    let reads_value = reads_value || body.looks_into_payload();
+    let at_once =
+        spec.concurrency.map_or(context.max_in_flight, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    Ok(Webhook {
+        plan: Plan {
+            method: method(spec.method),
+            url,
+            headers,
+            body,
+            signer,
+            service: context.service.clone(),
+            idempotency_key: spec.idempotency_key,
+        },
+        verb: verb(spec.method),
+        limits: limits(spec),
+        accept: spec.accept.clone(),
+        max_response: usize::try_from(spec.max_response.0).unwrap_or(usize::MAX),
+        reads_value,
+        egress: Arc::clone(&context.egress),
+        pool: Pool::new(at_once),
+    })
+}
+
+fn body_template(tree: &serde_json::Value, references: &References) -> Result<ValueTemplate, Vec<Problem>> {
+    let template = ValueTemplate::parse(tree).map_err(|findings| {
+        let problem = |found: crate::plan::expr::TreeFinding| Problem {
+            path: found.path.join("."),
+            message: found.finding.message,
+            help: found.finding.help,
+        };
+        findings.into_iter().map(problem).collect::<Vec<_>>()
+    })?;
+    let mut resolve = |text: &str| {
+        let resolved = references.resolve(text)?;
+        Ok::<_, ReferenceError>(resolved.expose().to_owned())
+    };
+    template.resolve(&mut resolve).map_err(|error| vec![Problem::at("", error.to_string())])
+}
+
+fn limits_problems(spec: &Spec) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if spec.timeout.0.is_zero() || spec.timeout.0 > MAX_TIMEOUT {
+        problems.push(
+            Problem::at("timeout", format!("a timeout of {} is out of range", spec.timeout))
+                .help("write more than 0s and at most 10m"),
+        );
+    }
+    let steps = [
+        ("dns", spec.timeouts.dns),
+        ("connect", spec.timeouts.connect),
+        ("tls", spec.timeouts.tls),
+        ("first_byte", spec.timeouts.first_byte),
+    ];
+    for (name, limit) in steps {
+        if limit.0.is_zero() {
+            problems.push(Problem::at(format!("timeouts.{name}"), "a limit of 0s lets nothing through"));
+        }
+    }
+    if spec.accept.is_empty() {
+        problems
+            .push(Problem::at("accept", "no status is accepted").help("write statuses, such as [200-299]"));
+    }
+    if spec.concurrency == Some(0) {
+        problems.push(Problem::at("concurrency", "no request may be made").help("write 1 or more"));
+    }
+    problems
+}
+
+/// Headers that the file does not write and that no event changes.
+fn add_fixed(headers: &mut Headers, spec: &Spec, context: &Context) {
+    if context.reads_answer {
+        headers.literal.push((request::PREFER, http::HeaderValue::from_static("reply")));
+    }
+    let sender = format!("{}@{}", context.service, context.revision);
+    if let (true, Some(value)) = (spec.identify, headers::header_value(sender.into())) {
+        headers.literal.push((request::WEIR_SENDER, value));
+    }
+}
+
+fn method(method: Method) -> http::Method {
+    match method {
+        Method::POST => http::Method::POST,
+        Method::PUT => http::Method::PUT,
+        Method::PATCH => http::Method::PATCH,
+        Method::DELETE => http::Method::DELETE,
+    }
+}
+
+fn verb(method: Method) -> &'static str {
+    match method {
+        Method::POST => "posting to",
+        Method::PUT => "putting to",
+        Method::PATCH => "patching",
+        Method::DELETE => "deleting at",
+    }
+}
+
+fn limits(spec: &Spec) -> Limits {
+    let steps = &spec.timeouts;
+    Limits {
+        dns: steps.dns.0,
+        connect: steps.connect.0,
+        tls: steps.tls.0,
+        first_byte: steps.first_byte.0,
+        total: spec.timeout.0,
+    }
+}
+
+struct Webhook {
+    plan: Plan,
+    verb: &'static str,
+    limits: Limits,
+    accept: Vec<StatusRange>,
+    max_response: usize,
+    reads_value: bool,
+    egress: Arc<Egress>,
+    pool: Pool,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("plan", &self.plan).field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl Handler for Webhook {
+    fn attempt<'a>(&'a self, batch: &'a [Call<'a>]) -> BoxFuture<'a, Vec<Result<Answer, Failure>>> {
+        Box::pin(async move {
+            let mut answers = Vec::with_capacity(batch.len());
+            for call in batch {
+                answers.push(self.one(call).await);
+            }
+            answers
+        })
+    }
+
+    fn reads_value(&self) -> bool {
+        self.reads_value
+    }
+
+    fn endpoint(&self, event: &Event) -> Option<String> {
+        let shown = self.plan.shown(event, &self.egress)?;
+        Some(format!("{} {shown}", self.plan.method))
+    }
+
+    fn tidy(&self, now: Instant) {
+        self.pool.tidy(now);
+    }
+}
+
+impl Webhook {
+    async fn one(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let now = clock::wall();
+        let start = clock::now();
+        let bounds = Bounds {
+            limits: &self.limits,
+            first_byte: start,
+            deadline: start + self.limits.total,
+            max_response: self.max_response,
+        };
+        let prepared = self.plan.prepare(call, &self.egress, now)?;
+        let shown = Arc::clone(&prepared.shown);
+        match self.send(call, prepared, now, bounds).await {
+            Ok(answer) => classify::answer(|| self.action(&shown), &self.accept, answer, now),
+            Err(fault) => Err(classify::fault(&self.action(&shown), fault)),
+        }
+    }
+
+    /// Sends the request over a connection that rests, else over a new one. A resting one that turns out to be closed is
+    /// replaced, once, where nothing was written to it.
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        prepared: Prepared,
+        now: std::time::SystemTime,
+        bounds: Bounds<'_>,
+    ) -> Result<Answer, classify::Fault> {
+        let Prepared { origin, mut request, .. } = prepared;
+        if let Some(mut live) = self.pool.take(&origin, clock::now()) {
+            let bounds = Bounds { first_byte: clock::now() + self.limits.first_byte, ..bounds };
+            match live.exchange(request, bounds).await {
+                Exchange::Answered(answer) => return Ok(self.keep(&origin, live, answer)),
+                Exchange::Failed(fault) => return Err(fault),
+                Exchange::Unwritten(Some(unsent)) => request = unsent,
+                Exchange::Unwritten(None) => {
+                    // It was made once without a failure, of the same event.
+                    let again = self.plan.prepare(call, &self.egress, now);
+                    request = again.map_err(|f| classify::Fault::Reset(f.message))?.request;
+                }
+            }
+        }
+        let stream = connect::connect(&self.egress, &origin, &self.limits, bounds.deadline).await?;
+        let now = clock::now();
+        let mut live = Live::open(stream, now).await?;
+        let bounds = Bounds { first_byte: now + self.limits.first_byte, ..bounds };
+        match live.exchange(request, bounds).await {
+            Exchange::Answered(answer) => Ok(self.keep(&origin, live, answer)),
+            Exchange::Failed(fault) => Err(fault),
+            Exchange::Unwritten(_) => {
+                Err(classify::Fault::Reset("the connection was closed as soon as it was made".to_owned()))
+            }
+        }
+    }
+
+    fn keep(&self, origin: &Arc<connect::Origin>, mut live: Box<Live>, answer: Answer) -> Answer {
+        if live.is_reusable() {
+            self.pool.put(origin, live, clock::now());
+        }
+        answer
+    }
+
+    /// What is being done, for messages: verb and host.
+    fn action(&self, shown: &str) -> String {
+        let host = Url::parse(shown).ok();
+        let host =
+            host.as_ref().map_or("", |url| &url[::url::Position::BeforeHost..::url::Position::AfterPort]);
+        format!("{} {host}", self.verb)
+    }
+}

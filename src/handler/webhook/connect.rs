@@ -1,0 +1,241 @@
+//! A new connection: resolve, judge every address, dial a vetted one, agree on TLS. Each step has its own limit, all of
+//! them end at the deadline of the attempt.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use url::Host;
+
+use super::classify::{Fault, Phase};
+use crate::handler::egress::Egress;
+use crate::telemetry::clock;
+
+/// Where a connection goes: what a pool keeps apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    /// Whether the scheme is `https`.
+    pub(super) https: bool,
+    /// The host as the URL standard writes it: lower case, IDNA.
+    pub(super) host: Host,
+    /// The port.
+    pub(super) port: u16,
+    /// Host and port, the port only where it is not the scheme's own: the value of the header `host`.
+    pub(super) authority: HeaderValue,
+}
+
+impl Origin {
+    /// `None` where the host cannot be a header.
+    pub(super) fn new(https: bool, host: Host, port: u16) -> Option<Origin> {
+        let usual = if https { 443 } else { 80 };
+        let authority = if port == usual { host.to_string() } else { format!("{host}:{port}") };
+        let authority = HeaderValue::try_from(authority).ok()?;
+        Some(Origin { https, host, port, authority })
+    }
+}
+
+/// The limits of the steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) dns: Duration,
+    pub(super) connect: Duration,
+    pub(super) tls: Duration,
+    pub(super) first_byte: Duration,
+    pub(super) total: Duration,
+}
+
+/// Connects to `origin`. `deadline` is the attempt's own.
+pub(super) async fn connect(
+    egress: &Egress,
+    origin: &Origin,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<Metered, Fault> {
+    let host = match &origin.host {
+        Host::Domain(name) => Host::Domain(name.as_str()),
+        Host::Ipv4(ip) => Host::Ipv4(*ip),
+        Host::Ipv6(ip) => Host::Ipv6(*ip),
+    };
+    let resolve = egress.resolve(&host, origin.port);
+    let found = within(Phase::Dns, limits.dns, deadline, resolve).await?;
+    let found = found.map_err(|error| Fault::Dns(error.to_string()))?;
+    let vetted = vet(egress, origin, &found)?;
+    let tcp = dial(&vetted, limits.connect, deadline).await?;
+    // Small requests: waiting to fill a packet would only delay them. Without it they are late, not lost.
+    tcp.set_nodelay(true).unwrap_or_default();
+    let stream = if origin.https {
+        let tls = agree(egress, &host, tcp);
+        Stream::Tls(Box::new(within(Phase::Tls, limits.tls, deadline, tls).await??))
+    } else {
+        Stream::Plain(tcp)
+    };
+    Ok(Metered { stream, traffic: Arc::default() })
+}
+
+/// Runs a step until its limit or the attempt's deadline, whichever comes first.
+async fn within<T>(
+    phase: Phase,
+    limit: Duration,
+    deadline: Instant,
+    step: impl Future<Output = T>,
+) -> Result<T, Fault> {
+    let until = (clock::now() + limit).min(deadline);
+    timeout_at(until.into(), step).await.map_err(|_| Fault::Timeout(phase, limit))
+}
+
+fn vet(egress: &Egress, origin: &Origin, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fault> {
+    let host = origin.host.to_string();
+    let mut refused = None;
+    let mut vetted = Vec::with_capacity(found.len());
+    for address in found {
+        match egress.judge(&host, origin.https, *address) {
+            Ok(()) => vetted.push(*address),
+            Err(refusal) => refused = refused.or(Some((address.ip(), refusal))),
+        }
+    }
+    match refused {
+        _ if !vetted.is_empty() => Ok(vetted),
+        Some((ip, refusal)) => Err(Fault::Blocked(ip, refusal)),
+        None => Err(Fault::Dns("the name has no address".to_owned())),
+    }
+}
+
+/// Dials one address after the other. Each gets its share of the time that is left, so that a black hole among them
+/// does not use up the time of the others.
+async fn dial(vetted: &[SocketAddr], limit: Duration, deadline: Instant) -> Result<TcpStream, Fault> {
+    let until = (clock::now() + limit).min(deadline);
+    let mut last = Fault::Timeout(Phase::Connect, limit);
+    for (index, address) in vetted.iter().enumerate() {
+        let now = clock::now();
+        let left = u32::try_from(vetted.len() - index).unwrap_or(u32::MAX);
+        let share = now + until.saturating_duration_since(now) / left;
+        match timeout_at(share.into(), TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = Fault::Connect(io_words(&error)),
+            Err(_) => last = Fault::Timeout(Phase::Connect, limit),
+        }
+    }
+    Err(last)
+}
+
+async fn agree(egress: &Egress, host: &Host<&str>, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
+    let config = egress.tls().map_err(Fault::Tls)?;
+    let name = match host {
+        Host::Domain(name) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            ServerName::try_from(name.to_owned()).map_err(|error| Fault::Tls(error.to_string()))?
+        }
+        Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::V6(*ip)),
+    };
+    TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
+        let fault = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match fault {
+            Some(fault) => Fault::Tls(fault.to_string()),
+            // The peer went away in the handshake: as with a connection that cannot be made, trying again may help.
+            None => Fault::Connect(format!("TLS was not finished: {}", io_words(&error))),
+        }
+    })
+}
+
+/// An I/O error in words, without the operating system's number.
+fn io_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    words.to_lowercase()
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection that counts the bytes written to it, so that a request that was never begun can be told.
+#[derive(Debug)]
+pub(super) struct Metered {
+    stream: Stream,
+    traffic: Arc<AtomicU64>,
+}
+
+impl Metered {
+    /// The number of bytes written so far, to be read while the connection is in use.
+    pub(super) fn written(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.traffic)
+    }
+
+    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &result {
+            self.traffic.fetch_add(u64::try_from(*bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        self.count(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        self.count(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The request of one attempt, made without I/O: everything that decides what a receiver sees.
+//!
+//! Source: http-contract, sections 2 to 5 and 9.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http_body_util::Full;
+use vrl::value::Value;
+
+use super::body::{BodyPlan, Sent};
+use super::connect::Origin;
+use super::headers::{Headers, header_value};
+use super::sign::Signer;
+use super::url::UrlPlan;
+use crate::event::{Body, Trace, correlation_id, webhook_id};
+use crate::handler::Call;
+use crate::handler::egress::Egress;
+use crate::outcome::{Code, Failure};
+use crate::plan::expr::{Surroundings, View};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const WEIR_ATTEMPT: HeaderName = HeaderName::from_static("weir-attempt");
+const WEIR_EVENT: HeaderName = HeaderName::from_static("weir-event");
+const WEIR_DEADLINE: HeaderName = HeaderName::from_static("weir-deadline");
+const WEIR_TOMBSTONE: HeaderName = HeaderName::from_static("weir-tombstone");
+pub(super) const WEIR_SENDER: HeaderName = HeaderName::from_static("weir-sender");
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// All headers of a request together are at most this long.
+const MAX_HEADERS: usize = 16 << 10;
+
+/// What is the same for every request of a stage.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) method: Method,
+    pub(super) url: UrlPlan,
+    pub(super) headers: Headers,
+    pub(super) body: BodyPlan,
+    pub(super) signer: Option<Signer>,
+    pub(super) service: String,
+    pub(super) idempotency_key: bool,
+}
+
+/// A request, and where it goes.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) origin: Arc<Origin>,
+    pub(super) request: Request<Full<Bytes>>,
+    /// The URL without query, for people.
+    pub(super) shown: Arc<str>,
+}
+
+impl Plan {
+    /// Makes the request of one attempt at `now`. Fails with class `Invalid` where the record is at fault.
+    pub(super) fn prepare(
+        &self,
+        call: &Call<'_>,
+        egress: &Egress,
+        now: SystemTime,
+    ) -> Result<Prepared, Failure> {
+        let event = call.event;
+        let attempts = call.attempt.saturating_sub(1);
+        let view = View::of(event, Surroundings { attempts, ..Surroundings::default() });
+        let target = self.url.target(&view, egress)?;
+        let (body, media_type) = match self.body.render(event, &view)? {
+            Sent::Tombstone => (Bytes::new(), None),
+            Sent::Bytes(bytes, media_type) => (bytes, Some(media_type)),
+        };
+        let mut headers = HeaderMap::with_capacity(24);
+        headers.insert(HOST, target.origin.authority.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        match media_type {
+            Some(media_type) => {
+                headers.insert(CONTENT_TYPE, media_type);
+            }
+            None => {
+                headers.insert(WEIR_TOMBSTONE, HeaderValue::from_static("true"));
+            }
+        }
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        self.write_texts(call, now, &body, &mut headers)?;
+        for (name, value) in &self.headers.literal {
+            headers.insert(name, value.clone());
+        }
+        // What the record carries never takes the place of what is there already.
+        let mut forwarded: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        self.headers.render(event, &view, |name, value| forwarded.push((name, value)))?;
+        let taken = |name: &HeaderName| headers.contains_key(name);
+        forwarded.retain(|(name, _)| !taken(name));
+        for (name, value) in forwarded {
+            headers.append(name, value);
+        }
+        let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if length > MAX_HEADERS {
+            return Err(Failure::invalid(Code::TooLarge, "the request's headers are over 16KiB"));
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = target.uri;
+        *request.headers_mut() = headers;
+        Ok(Prepared { origin: target.origin, request, shown: target.shown })
+    }
+
+    /// The headers whose values are made for each attempt. Their texts share one buffer.
+    fn write_texts(
+        &self,
+        call: &Call<'_>,
+        now: SystemTime,
+        body: &[u8],
+        headers: &mut HeaderMap,
+    ) -> Result<(), Failure> {
+        let event = call.event;
+        let mut texts = Texts { all: String::with_capacity(320), parts: Vec::with_capacity(8) };
+        let id = webhook_id(&event.origin, &self.service, event.part);
+        let timestamp = seconds(now).to_string();
+        texts.add(WEBHOOK_ID, |out| out.push_str(&id));
+        texts.add(WEBHOOK_TIMESTAMP, |out| out.push_str(&timestamp));
+        if let Some(signer) = &self.signer {
+            texts.add(WEBHOOK_SIGNATURE, |out| signer.write(&id, &timestamp, body, out));
+        }
+        // Writing to a string does not fail.
+        texts.add(WEIR_EVENT, |out| write!(out, "{}", event.origin).unwrap_or_default());
+        texts.add(TRACEPARENT, |out| Trace::of(event).write_child(out));
+        if let Some(at) = call.give_up_at {
+            texts.add(WEIR_DEADLINE, |out| write!(out, "{}", seconds(at)).unwrap_or_default());
+        }
+        if self.idempotency_key {
+            texts.add(IDEMPOTENCY_KEY, |out| write!(out, "\"{id}\"").unwrap_or_default());
+        }
+        texts.write(headers)?;
+        headers.insert(WEIR_ATTEMPT, HeaderValue::from(call.attempt));
+        let value = match &event.body {
+            Body::Value(value) => value,
+            Body::Raw(_) => &Value::Null,
+        };
+        // A correlation id that no header can carry stays behind: it is not what the file asked for.
+        let carried = |text: &str| header_value(Bytes::copy_from_slice(text.as_bytes()));
+        if let Some(value) = correlation_id(event, value).and_then(|id| carried(&id)) {
+            headers.insert(CORRELATION, value);
+        }
+        let is_traced = event.header("traceparent").is_some_and(|value| Trace::parse(value).is_some());
+        let state = event.header("tracestate").filter(|_| is_traced);
+        if let Some(value) = state.and_then(|state| header_value(state.clone())) {
+            headers.insert(TRACESTATE, value);
+        }
+        Ok(())
+    }
+
+    /// The URL of an event's request without query, for people; `None` where this event has none.
+    pub(super) fn shown(&self, event: &crate::event::Event, egress: &Egress) -> Option<Arc<str>> {
+        let view = View::of(event, Surroundings::default());
+        self.url.target(&view, egress).ok().map(|target| target.shown)
+    }
+}
+
+struct Texts {
+    all: String,
+    parts: Vec<(HeaderName, Range<usize>)>,
+}
+
+impl Texts {
+    fn add(&mut self, name: HeaderName, write: impl FnOnce(&mut String)) {
+        let start = self.all.len();
+        write(&mut self.all);
+        self.parts.push((name, start..self.all.len()));
+    }
+
+    fn write(self, headers: &mut HeaderMap) -> Result<(), Failure> {
+        let all = Bytes::from(self.all);
+        for (name, range) in self.parts {
+            headers.insert(name, bytes_value(all.slice(range))?);
+        }
+        Ok(())
+    }
+}
+
+fn bytes_value(bytes: Bytes) -> Result<HeaderValue, Failure> {
+    header_value(bytes)
+        .ok_or_else(|| Failure::invalid(Code::Template, "the record's position cannot be a header"))
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

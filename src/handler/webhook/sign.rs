@@ -1,0 +1,136 @@
+//! Standard Webhooks signatures: HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`, one item for each secret.
+//!
+//! Source: Standard Webhooks 1.0.0; http-contract, section 5.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::settings::References;
+
+/// The secrets of a stage, in order. Prints nothing of them.
+#[derive(Clone)]
+pub(super) struct Signer {
+    keys: Vec<Hmac<Sha256>>,
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({} secrets)", self.keys.len())
+    }
+}
+
+/// At most this many secrets.
+const MAX_SECRETS: usize = 10;
+/// The form of an item: `v1,` and 44 characters.
+const ITEM: usize = 3 + 44;
+
+impl Signer {
+    /// Reads the secrets as they stand in the file. Fails with the index of each that is wrong and what is wrong with it.
+    pub(super) fn new(secrets: &[String], references: &References) -> Result<Signer, Vec<(usize, String)>> {
+        let mut keys = Vec::new();
+        let mut wrong = Vec::new();
+        for (index, secret) in secrets.iter().enumerate() {
+            match read(secret, references) {
+                Ok(key) => keys.push(key),
+                Err(why) => wrong.push((index, why)),
+            }
+        }
+        if secrets.is_empty() || secrets.len() > MAX_SECRETS {
+            wrong.push((0, format!("{} secrets; write from 1 to {MAX_SECRETS}", secrets.len())));
+        }
+        if wrong.is_empty() { Ok(Signer { keys }) } else { Err(wrong) }
+    }
+
+    /// Writes the value of `webhook-signature` at the end of `out`: one item for each secret, separated by a space.
+    pub(super) fn write(&self, id: &str, timestamp: &str, body: &[u8], out: &mut String) {
+        out.reserve(self.keys.len() * (ITEM + 1));
+        for (index, key) in self.keys.iter().enumerate() {
+            let mut mac = key.clone();
+            for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+                mac.update(part);
+            }
+            out.push_str(if index == 0 { "v1," } else { " v1," });
+            STANDARD.encode_string(mac.finalize().into_bytes(), out);
+        }
+    }
+}
+
+fn read(written: &str, references: &References) -> Result<Hmac<Sha256>, String> {
+    let resolved = references.resolve(written).map_err(|error| error.to_string())?;
+    if !resolved.is_secret() {
+        return Err("a signing secret does not stand in the file; write ${secret:NAME}".to_owned());
+    }
+    let text = resolved.expose().trim_end();
+    if text.starts_with("whsk_") {
+        return Err("ed25519 keys (`whsk_`) are not available yet; use a `whsec_` secret".to_owned());
+    }
+    let Some(encoded) = text.strip_prefix("whsec_") else {
+        return Err("the signing secret does not begin with `whsec_`".to_owned());
+    };
+    let Ok(bytes) = STANDARD.decode(encoded) else {
+        return Err("the signing secret is not base64 after `whsec_`".to_owned());
+    };
+    if !(24..=64).contains(&bytes.len()) {
+        return Err(format!("the signing secret has {} bytes; it needs from 24 to 64", bytes.len()));
+    }
+    Hmac::new_from_slice(&bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    const BODY: &[u8] = br#"{"test": 2432232314}"#;
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const ITEM: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    fn signer(secrets: &[&str]) -> Result<Signer, Vec<(usize, String)>> {
+        let names: Vec<String> = (0..secrets.len()).map(|n| format!("${{secret:s{n}}}")).collect();
+        let known = secrets.iter().enumerate().map(|(n, secret)| (format!("s{n}"), (*secret).to_owned()));
+        Signer::new(&names, &References { secrets: known.collect(), ..References::default() })
+    }
+
+    fn signature(secrets: &[&str]) -> String {
+        let mut out = String::new();
+        signer(secrets).unwrap().write(ID, "1614265330", BODY, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_vector_of_the_contract_holds() {
+        assert_eq!(signature(&[SECRET]), ITEM);
+    }
+
+    #[test]
+    fn each_secret_gives_an_item_in_order() {
+        let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        assert_eq!(signature(&[other, SECRET]), format!("{} {ITEM}", signature(&[other])));
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_and_never_printed() {
+        let short = format!("whsec_{}", STANDARD.encode([7; 23]));
+        let long = format!("whsec_{}", STANDARD.encode([7; 65]));
+        for wrong in [
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_",
+            "whsec_M_KQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            &short,
+            &long,
+        ] {
+            let problems = signer(&[SECRET, wrong]).unwrap_err();
+            assert_eq!(problems.len(), 1, "{wrong}");
+            assert_eq!(problems[0].0, 1);
+            assert!(!problems[0].1.contains("KQ9r8"), "{problems:?}");
+        }
+        let literal = Signer::new(&[SECRET.to_owned()], &References::default()).unwrap_err();
+        assert!(literal[0].1.contains("${secret:"), "{literal:?}");
+        assert!(signer(&[]).is_err() && signer(&[SECRET; 11]).is_err());
+        assert!(!format!("{:?}", signer(&[SECRET]).unwrap()).contains("MfKQ"));
+    }
+}
