@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -102,6 +102,15 @@ impl Kafka {
             new = new.set(name, value);
         }
         let made = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
+        made.into_iter().next().unwrap().unwrap();
+    }
+
+    /// Changes settings of a topic.
+    pub(crate) async fn configure(&self, topic: &str, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let entries = settings.iter().copied().collect();
+        let change = AlterConfig { specifier: ResourceSpecifier::Topic(topic), entries };
+        let made = admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
         made.into_iter().next().unwrap().unwrap();
     }
 

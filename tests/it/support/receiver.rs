@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::support::ledger::{Arrival, hash};
 use crate::support::load;
-use crate::support::run::{Run, pause, until};
+use crate::support::run::{Run, pause};
 
 /// What a script does with one request.
 #[derive(Debug, Clone, Default)]
@@ -141,16 +141,6 @@ impl Receiver {
         let mut count = self.count.clone();
         let waited = tokio::time::timeout(bound, count.wait_for(reached)).await.is_ok();
         assert!(waited, "the receiver did not come far enough within {bound:?}: {:?}", *self.count.borrow());
-    }
-
-    /// Waits until what has arrived satisfies a condition.
-    pub(crate) async fn wait_until(
-        &self,
-        what: &str,
-        bound: Duration,
-        condition: impl Fn(&[Arrival]) -> bool,
-    ) {
-        until(what, bound, || async { condition(&self.ledger.book.lock().unwrap().arrivals) }).await;
     }
 }
 

@@ -1,0 +1,128 @@
+//! One bad record among good ones: it ends as its policy says, its neighbours arrive (B-01, B-09 to B-11).
+
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+
+use crate::dead_letters::send;
+use crate::delivery::Stage;
+use crate::support::ledger::Dead;
+use crate::support::receiver::status;
+use crate::support::run::until;
+
+const GOOD: &[u8] = br#"{"good":true}"#;
+
+/// Sends good, bad, good to one partition, waits until all is committed, and returns the dead letters.
+async fn among_good_ones(
+    test: &str,
+    more: &str,
+    bad: (Option<&[u8]>, Option<&[u8]>, OwnedHeaders),
+    delivered: usize,
+) -> (Vec<Dead>, Stage) {
+    let stage = Stage::set(test, more, |_| status(200)).await;
+    let weir = stage.site.start("one").await;
+    let (key, value, headers) = bad;
+    send(&stage, Some(b"before"), Some(GOOD), OwnedHeaders::new(), 0);
+    send(&stage, key, value, headers, 0);
+    send(&stage, Some(b"after"), Some(GOOD), OwnedHeaders::new(), 0);
+    stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
+    let arrivals = stage.receiver.arrivals();
+    assert_eq!(arrivals.len(), delivered, "{test}");
+    let good = arrivals.iter().filter(|arrival| arrival.body[..] == *GOOD).count();
+    assert!(good >= 2, "{test}: both neighbours arrived");
+    let dead = stage.kafka.read(&stage.run, &format!("{}.dlq", stage.topic));
+    let counted = || async {
+        let done = weir.metric("weir_events_completed_total", &[]).await;
+        done == 3.0
+    };
+    until("three outcomes", Duration::from_secs(5), counted).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+    (dead, stage)
+}
+
+fn header(name: &str, value: &[u8]) -> OwnedHeaders {
+    OwnedHeaders::new().insert(Header { key: name, value: Some(value) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn null_empty_and_huge_keys_and_values() {
+    let none = OwnedHeaders::new;
+    let (dead, _) = among_good_ones("bad-null", "", (Some(b"k"), None, none()), 2).await;
+    assert!(dead.is_empty(), "a tombstone is filtered by default");
+    let (dead, stage) = among_good_ones("bad-empty", "", (Some(b""), Some(b""), none()), 3).await;
+    assert!(dead.is_empty() && stage.receiver.arrivals().iter().any(|arrival| arrival.body.is_empty()));
+    let (dead, _) = among_good_ones("bad-nokey", "", (None, Some(b"x"), none()), 3).await;
+    assert!(dead.is_empty());
+    let huge = vec![b'k'; 900_000];
+    let (dead, _) = among_good_ones("bad-key", "", (Some(&huge), Some(b"x"), none()), 3).await;
+    assert!(dead.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_json_is_dead_lettered_where_it_is_looked_into() {
+    let filter = "transforms:\n  - filter: .good == true\n";
+    let bad = (Some(&b"k"[..]), Some(&b"\xff not json"[..]), OwnedHeaders::new());
+    let (dead, _) = among_good_ones("bad-json", filter, bad, 2).await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].value.as_deref(), Some(&b"\xff not json"[..]));
+    assert_eq!(
+        (dead[0].header("weir-reason"), dead[0].header("weir-code")),
+        (Some("invalid"), Some("decode"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_over_the_limit_is_dead_lettered() {
+    let large = vec![b'x'; 300 * 1024];
+    let (dead, _) =
+        among_good_ones("bad-large", "", (Some(b"k"), Some(&large), OwnedHeaders::new()), 2).await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].header("weir-code"), Some("too_large"));
+    assert_eq!(dead[0].value.as_deref().map(<[u8]>::len), Some(large.len()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_headers_reach_no_request() {
+    for (test, name, value) in [
+        ("bad-crlf", "x-note", &b"a\r\nx-evil: 1"[..]),
+        ("bad-nul", "x-note", &b"a\0b"[..]),
+        ("bad-bytes", "x-note", &b"caf\xc3\xa9"[..]),
+    ] {
+        let bad = (Some(&b"k"[..]), Some(GOOD), header(name, value));
+        let (dead, stage) = among_good_ones(test, FORWARD, bad, 2).await;
+        assert_eq!(dead.len(), 1, "{test}");
+        assert_eq!(
+            (dead[0].header("weir-reason"), dead[0].header("weir-code")),
+            (Some("invalid"), Some("template"))
+        );
+        assert!(stage.receiver.arrivals().iter().all(|arrival| arrival.header("x-evil").is_none()));
+    }
+    for (test, name) in
+        [("bad-length", "content-length"), ("bad-host", "host"), ("bad-auth", "authorization")]
+    {
+        let bad = (Some(&b"k"[..]), Some(GOOD), header(name, b"1"));
+        let (dead, stage) = among_good_ones(test, FORWARD, bad, 3).await;
+        assert!(dead.is_empty(), "{test}");
+        assert!(stage.receiver.arrivals().iter().all(|arrival| arrival.header(name) != Some("1")), "{test}");
+    }
+}
+
+/// Forwards every header that may be forwarded.
+const FORWARD: &str = "    forward_headers: [\"*\"]\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_not_text() {
+    let bytes = vec![b'x', b'-', 0xff, 0xfe];
+    #[expect(unsafe_code, reason = "the only way to give the client a header name that is not UTF-8")]
+    // SAFETY: the client copies the bytes into a C string and never reads them as text.
+    let name = unsafe { std::str::from_utf8_unchecked(&bytes) };
+    let bad = (Some(&b"k\xff"[..]), Some(GOOD), header(name, b"v"));
+    let (dead, _) = among_good_ones("bad-name", "", bad, 3).await;
+    assert!(dead.is_empty());
+    let mut many = OwnedHeaders::new();
+    for n in 0..10_000 {
+        many = many.insert(Header { key: &format!("h{n}"), value: None::<&[u8]> });
+    }
+    let (dead, _) = among_good_ones("bad-many", "", (Some(b"k"), Some(GOOD), many), 3).await;
+    assert!(dead.is_empty());
+}

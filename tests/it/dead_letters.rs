@@ -1,0 +1,124 @@
+//! Dead letters: byte for byte, acknowledged before the offset passes, and never dropped (D1 to D3, F-76).
+
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::delivery::{PARTITIONS, Stage};
+use crate::support::receiver::{Receiver, status};
+use crate::support::run::{Run, until};
+use crate::support::weir::{Site, Watched};
+
+/// A record that is not the load's.
+pub(crate) fn send(
+    stage: &Stage,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: OwnedHeaders,
+    partition: i32,
+) {
+    let producer: BaseProducer = stage.kafka.client().set("message.max.bytes", "8000000").create().unwrap();
+    let mut record: BaseRecord<'_, [u8], [u8]> =
+        BaseRecord::to(&stage.topic).partition(partition).headers(headers);
+    record.key = key;
+    record.payload = value;
+    assert!(producer.send(record).is_ok());
+    producer.flush(Duration::from_secs(20)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn are_byte_exact() {
+    let stage = Stage::set("dlq-exact", "", |_| status(422)).await;
+    let weir = stage.site.start("one").await;
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "trace", value: Some(&[0_u8, 255, 13, 10]) })
+        .insert(Header { key: "trace", value: Some(b"again") })
+        .insert(Header { key: "", value: Some(b"no name") });
+    let (key, value): (&[u8], &[u8]) = (b"k\xff\x00", b" {\"b\" : 1,\"a\":9007199254740993} \n");
+    send(&stage, Some(key), Some(value), headers, 2);
+    let dlq = format!("{}.dlq", stage.topic);
+    let there = || async { !stage.kafka.read(&stage.run, &dlq).is_empty() };
+    until("the dead letter", Duration::from_secs(30), there).await;
+    let dead = stage.kafka.read(&stage.run, &dlq).remove(0);
+    assert_eq!((dead.key.as_deref(), dead.value.as_deref()), (Some(key), Some(value)));
+    let first = dead.headers.iter().position(|(name, _)| name == "weir-dlq").unwrap();
+    let original: Vec<(&str, &[u8])> =
+        dead.headers[..first].iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+    assert_eq!(original, [("trace", &[0_u8, 255, 13, 10][..]), ("trace", b"again"), ("", b"no name")]);
+    let expected = [
+        ("weir-reason", "rejected"),
+        ("weir-code", "status"),
+        ("weir-status", "422"),
+        ("weir-attempts", "1"),
+        ("weir-source-topic", stage.topic.as_str()),
+        ("weir-source-partition", "2"),
+        ("weir-source-offset", "0"),
+        ("weir-pipeline", stage.topic.as_str()),
+        ("weir-replay-count", "0"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(dead.header(name), Some(value), "{name}");
+    }
+    let arrivals = stage.receiver.arrivals();
+    assert_eq!(dead.header("weir-webhook-id"), Some(arrivals[0].webhook_id.as_str()));
+    assert_eq!(
+        (arrivals.len(), &arrivals[0].body[..]),
+        (1, value),
+        "an untouched value arrives byte for byte"
+    );
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dlq_down_pauses() {
+    let reject = |seen: crate::support::receiver::Seen<'_>| {
+        status(if seen.arrival.event.contains("/0/") { 422 } else { 200 })
+    };
+    let stage = Stage::set("dlq-down", "", reject).await;
+    let dlq = format!("{}.dlq", stage.topic);
+    // Takes nothing that has a header block of ours.
+    stage.kafka.configure(&dlq, &[("max.message.bytes", "100")]).await;
+    let weir = stage.site.start("one").await;
+    send(&stage, Some(b"a"), Some(b"refused by the receiver"), OwnedHeaders::new(), 0);
+    weir.holds("dlq").await;
+    let committed = stage.watched().committed(&stage.run).await;
+    let of = |partition: i32| {
+        committed.iter().find(|sample| sample.partition == partition).map_or(0, |s| s.offset)
+    };
+    assert_eq!(of(0), 0, "not committed past a dead letter that is not there");
+    assert!(stage.kafka.read(&stage.run, &dlq).is_empty());
+    stage.kafka.configure(&dlq, &[("max.message.bytes", "1000000")]).await;
+    let there = || async { stage.kafka.read(&stage.run, &dlq).len() == 1 };
+    until("the dead letter, once the DLQ takes it", Duration::from_secs(60), there).await;
+    stage.watched().all_committed(&stage.run, &[(0, 1)].into()).await;
+    assert_eq!(stage.receiver.arrivals().len(), 1, "no further request for it");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_dlq_pauses() {
+    let run = Run::new("no-dlq");
+    let kafka = crate::support::kafka::shared();
+    kafka.create(&run.name, PARTITIONS, &[]).await;
+    let receiver = Receiver::start(&run, |_| status(422)).await;
+    let yaml = format!("source: {}\nhandler: {}\n", run.name, receiver.url());
+    let site = Site::new(&run, kafka).pipeline(&run.name, &yaml);
+    let weir = site.start("one").await;
+    let load = crate::support::load::Load { events: 1, keys: 1, size: 200, rate: None };
+    let (_, acked) = load.produce(&run, kafka, &run.name).await;
+    weir.holds("no_dlq").await;
+    let group = format!("weir.{}", run.name);
+    let watched = Watched { kafka, group: &group, topic: &run.name, partitions: PARTITIONS };
+    let committed = watched.committed(&run).await;
+    let past = committed
+        .iter()
+        .any(|sample| sample.partition == acked[0].partition && sample.offset > acked[0].offset);
+    assert!(!past, "it is not committed past what is held");
+    assert_eq!(
+        weir.get("/readyz").await.map(|(status, _)| status),
+        Some(200),
+        "a held stage is no reason to restart"
+    );
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}

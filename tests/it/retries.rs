@@ -1,0 +1,71 @@
+//! Waiting for a receiver: one key's trouble is its own.
+
+use std::time::Duration;
+
+use crate::delivery::Stage;
+use crate::support::check;
+use crate::support::load::Load;
+use crate::support::receiver::status;
+
+const SICK: u32 = 0;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sick_key_holds_up_no_other() {
+    let retry = "retry: { max_attempts: 200, initial_delay: 100ms, max_delay: 1s }\n";
+    let sick = |key: u32| status(if key == SICK { 503 } else { 200 }).after(Duration::from_millis(5));
+    let stage = Stage::set("sick-key", retry, move |seen| sick(seen.arrival.key)).await;
+    let weir = stage.site.start("one").await;
+    let commits = stage.commits();
+    // A minute of it.
+    let load = Load { events: 12_000, keys: 100, size: 300, rate: Some(200) };
+    let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    let others = produced.0.iter().filter(|intent| intent.key != SICK).count();
+    stage.receiver.wait_for_accepted(others, Duration::from_secs(5)).await;
+    let healed = stage.run.now();
+    stage.receiver.script(|_| status(200));
+    stage.receiver.wait_for_accepted(load.events, Duration::from_secs(60)).await;
+    let ledgers = stage.ledgers(produced, commits).await;
+    check::all(&ledgers, 0);
+    let refused = ledgers.arrivals.iter().filter(|arrival| arrival.status == Some(503)).count();
+    assert!(refused > 20, "the key was tried {refused} times");
+    let mut well: Vec<Duration> = ledgers
+        .arrivals
+        .iter()
+        .filter(|arrival| arrival.key != SICK && arrival.start < healed)
+        .map(|a| a.start)
+        .collect();
+    well.sort();
+    assert!(healed - well[0] > Duration::from_secs(55), "it lasted {:?}", healed - well[0]);
+    let gap = well.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(gap < Duration::from_secs(2), "the others waited for {gap:?}");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_request_per_attempt() {
+    let retry = "retry: { max_attempts: 3, backoff: fixed, initial_delay: 100ms }\n";
+    let stage =
+        Stage::set("attempts", retry, |seen| status(if seen.arrival.seq == 0 { 500 } else { 200 })).await;
+    let weir = stage.site.start("one").await;
+    let commits = stage.commits();
+    let load = Load { events: 40, keys: 10, size: 200, rate: None };
+    let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    let ledgers = stage.ledgers(produced, commits).await;
+    check::all(&ledgers, 0);
+    for dead in &ledgers.dead {
+        let uid = dead.uid.unwrap();
+        let mut attempts: Vec<u32> = ledgers
+            .arrivals
+            .iter()
+            .filter(|arrival| arrival.uid == Some(uid))
+            .map(|arrival| arrival.attempt)
+            .collect();
+        attempts.sort_unstable();
+        assert_eq!(attempts, [1, 2, 3]);
+        assert_eq!(dead.header("weir-reason"), Some("exhausted"));
+        assert_eq!(dead.header("weir-attempts"), Some("3"));
+    }
+    let firsts = ledgers.intents.iter().filter(|intent| intent.seq == 0).count();
+    assert_eq!(ledgers.dead.len(), firsts);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
