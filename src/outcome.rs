@@ -336,12 +336,26 @@ pub struct Progress {
     pub owed: Owed,
     /// Whether this was restored from the metadata of an earlier assignment (breaker rules (c) and (d)).
     pub restored: bool,
+    /// How far a record is that was split; `None` where it was not, or no part has ended. Lost by a crash: then its parts
+    /// are repeated, under the same ids.
+    pub parts: Option<Box<Parts>>,
+}
+
+/// How far a record is whose parts are delivered apart.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Parts {
+    /// Parts below this one have ended.
+    pub next: usize,
+    /// Of these, the parts that failed for good.
+    pub failed: Vec<u32>,
+    /// Why the last of them failed.
+    pub why: Option<(Reason, Code, Box<Failure>)>,
 }
 
 impl Progress {
     /// Of a record that nobody has touched.
     pub const FRESH: Progress =
-        Progress { attempts: 0, first_try: None, owed: Owed::Attempt, restored: false };
+        Progress { attempts: 0, first_try: None, owed: Owed::Attempt, restored: false, parts: None };
 }
 
 /// What the next pass over a record has to do.

@@ -8,10 +8,12 @@ use tracing::{debug, warn};
 use super::engine::{Engine, Job};
 use crate::deliver::dead_letter;
 use crate::deliver::judge::{Failed, Judgement};
-use crate::event::{Body, Event, webhook_id};
-use crate::handler::Call;
+use crate::event::{Body, Event, Outgoing, webhook_id};
+use crate::handler::{Call, Handler};
 use crate::kafka::KafkaError;
-use crate::outcome::{Answer, Code, Failure, Filter, HoldCause, Outcome, Owed, Progress, Reason, Verdict};
+use crate::outcome::{
+    Answer, Code, Failure, Filter, HoldCause, Outcome, Owed, Parts, Progress, Reason, Verdict,
+};
 use crate::plan::{OnTombstone, Stage};
 use crate::telemetry::clock::{self, both as now};
 use crate::telemetry::metrics::AttemptResult;
@@ -37,57 +39,274 @@ impl Pass {
     }
 }
 
-/// Does what the record needs next.
-pub(super) async fn run(engine: &Engine, stage: &Arc<Stage>, job: &Job) -> Pass {
-    let progress = job.work.progress.clone();
-    match &progress.owed {
-        Owed::DeadLetter { reason, code, failure } => {
-            let failure = failure.clone();
-            dead_letter(engine, stage, job, &progress, *reason, *code, failure).await
-        }
-        Owed::Publish(answer) => {
-            let answer = Answer::clone(answer);
-            match prepare(stage, &job.work) {
-                Ok(Prepared::Events(events)) => {
-                    publish(engine, stage, job, progress, &events, &[Some(answer)]).await
-                }
-                Ok(Prepared::Ended(outcome)) => Pass::done(outcome, progress.attempts),
-                Err(failure) => after_failure(engine, stage, job, failed(progress, false, failure)).await,
-            }
-        }
-        Owed::Attempt => attempt(engine, stage, job, progress).await,
-    }
+/// A pass under way: who works, under which plan, on which record.
+pub(super) struct Turn<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) stage: &'a Arc<Stage>,
+    pub(super) job: &'a Job,
 }
 
-async fn attempt(engine: &Engine, stage: &Arc<Stage>, job: &Job, mut progress: Progress) -> Pass {
-    let events = match prepare(stage, &job.work) {
-        Ok(Prepared::Events(events)) => events,
-        Ok(Prepared::Ended(outcome)) => return Pass::done(outcome, progress.attempts),
-        Err(failure) => return after_failure(engine, stage, job, failed(progress, false, failure)).await,
-    };
-    let mut answers = vec![None; events.len()];
-    if let Some(handler) = &stage.handler {
-        let first_try = *progress.first_try.get_or_insert_with(|| now().wall);
-        progress.attempts += 1;
-        let give_up_at = stage.policy.retry.give_up_at(first_try);
-        for (event, answer) in events.iter().zip(&mut answers) {
-            let call = [Call { event, attempt: progress.attempts, give_up_at }];
-            let started = clock::now();
-            let result = handler.attempt(&call).await.pop().unwrap_or_else(|| {
-                Err(Failure::retry(Code::Other, "calling the handler: it gave no answer"))
-            });
-            engine
-                .metrics()
-                .attempted(attempt_result(&result), clock::now().saturating_duration_since(started));
-            match result {
-                Ok(good) => *answer = Some(good),
-                Err(failure) => {
-                    return after_failure(engine, stage, job, failed(progress, true, failure)).await;
+/// How one event of a record came out.
+enum Ended {
+    /// The handler accepted and every publish was acknowledged: so many.
+    Delivered(u32),
+    /// It is to be dead-lettered.
+    Failed(Reason, Code, Box<Failure>),
+    /// The record is not finished, or not to be delivered.
+    Record(Verdict),
+}
+
+impl Turn<'_> {
+    /// Does what the record needs next.
+    pub(super) async fn run(&self) -> Pass {
+        let progress = self.job.work.progress.clone();
+        if let Owed::DeadLetter { reason, code, failure } = &progress.owed {
+            let failure = failure.clone();
+            return self.dead_letter(&progress, *reason, *code, failure).await;
+        }
+        match self.prepare() {
+            Ok(Emit::One(event)) => self.deliver(std::slice::from_ref(&event), progress).await,
+            Ok(Emit::Many(events)) => self.deliver(&events, progress).await,
+            Ok(Emit::Filtered(filter)) => Pass::done(Outcome::Filtered(filter), progress.attempts),
+            Err(failure) => self.fail(Failed { progress, called: false, failure }).await,
+        }
+    }
+
+    /// Decodes where something looks into the payload, and applies the transforms.
+    fn prepare(&self) -> Result<Emit, Failure> {
+        let (stage, work) = (self.stage, &self.job.work);
+        let mut event = Event::clone(&work.event);
+        if event.is_tombstone() {
+            match stage.source.on_tombstone {
+                OnTombstone::Skip => return Ok(Emit::Filtered(Filter::Tombstone)),
+                OnTombstone::Dlq => {
+                    return Err(Failure::invalid(Code::Tombstone, "reading the record: its value is null"));
+                }
+                OnTombstone::Deliver => {}
+            }
+        }
+        if stage.looks_into_payload
+            && let Body::Raw(raw) = &event.body
+        {
+            event.body = Body::Value(stage.source.format.decode(raw.as_ref())?);
+        }
+        stage.transform(event, work.progress.attempts, None)
+    }
+
+    /// Delivers the events of the record, one after the other; those that ended in an earlier pass are left out.
+    async fn deliver(&self, events: &[Event], mut progress: Progress) -> Pass {
+        let first = progress.parts.as_ref().map_or(0, |parts| parts.next);
+        let (mut accepted, mut published) = (false, 0);
+        if self.stage.handler.is_some() && !matches!(progress.owed, Owed::Publish(_)) {
+            progress.first_try.get_or_insert_with(|| now().wall);
+            progress.attempts += 1;
+        }
+        for (index, event) in events.iter().enumerate().skip(first) {
+            let ended = self.deliver_one(event, &mut progress, &mut accepted).await;
+            let failed = match ended {
+                Ended::Delivered(count) => {
+                    published += count;
+                    None
+                }
+                Ended::Failed(reason, code, failure) if events.len() == 1 => {
+                    let pass = self.dead_letter(&progress, reason, code, Some(failure)).await;
+                    return Pass { accepted, published, ..pass };
+                }
+                Ended::Failed(reason, code, failure) => Some((reason, code, failure)),
+                Ended::Record(verdict) => {
+                    return Pass { verdict, accepted, attempts: progress.attempts, published };
+                }
+            };
+            if events.len() > 1 {
+                let parts = progress.parts.get_or_insert_with(Box::<Parts>::default);
+                parts.next = index + 1;
+                if let Some(why) = failed {
+                    parts.failed.push(event.part);
+                    parts.why = Some(why);
                 }
             }
         }
+        let why = progress.parts.as_mut().and_then(|parts| parts.why.take());
+        if let Some((reason, code, failure)) = why {
+            let pass = self.dead_letter(&progress, reason, code, Some(failure)).await;
+            return Pass { accepted, published, ..pass };
+        }
+        let verdict = Verdict::Done(Outcome::Delivered);
+        Pass { verdict, accepted, attempts: progress.attempts, published }
     }
-    publish(engine, stage, job, progress, &events, &answers).await
+
+    /// One event: the handler, unless it has accepted already, and then what is published.
+    async fn deliver_one(&self, event: &Event, progress: &mut Progress, accepted: &mut bool) -> Ended {
+        let answer = match std::mem::replace(&mut progress.owed, Owed::Attempt) {
+            Owed::Publish(answer) => Some(*answer),
+            Owed::Attempt | Owed::DeadLetter { .. } => match &self.stage.handler {
+                None => None,
+                Some(handler) => match self.call(handler, event, progress).await {
+                    Ok(answer) => {
+                        *accepted = true;
+                        Some(answer)
+                    }
+                    Err(failure) => {
+                        let failed = Failed { progress: progress.clone(), called: true, failure };
+                        return self.judge(failed);
+                    }
+                },
+            },
+        };
+        self.publish(event, progress, answer).await
+    }
+
+    async fn call(
+        &self,
+        handler: &Arc<dyn Handler>,
+        event: &Event,
+        progress: &Progress,
+    ) -> Result<Answer, Failure> {
+        let first_try = progress.first_try.unwrap_or_else(|| now().wall);
+        let give_up_at = self.stage.policy.retry.give_up_at(first_try);
+        let call = [Call { event, attempt: progress.attempts, give_up_at }];
+        let started = clock::now();
+        let result = handler.attempt(&call).await.pop();
+        let result = result
+            .unwrap_or_else(|| Err(Failure::retry(Code::Other, "calling the handler: it gave no answer")));
+        let took = clock::now().saturating_duration_since(started);
+        self.engine.metrics().attempted(attempt_result(&result), took);
+        result
+    }
+
+    /// Writes what the stage publishes and waits for every acknowledgement. Kafka not taking it holds the stage with the
+    /// answer kept: the handler is not asked again.
+    async fn publish(&self, _event: &Event, progress: &Progress, answer: Option<Answer>) -> Ended {
+        let outgoing: Vec<Outgoing> = Vec::new();
+        let sends = outgoing.iter().map(|record| self.engine.outputs().records.send(record));
+        let written = futures_util::future::join_all(sends).await;
+        let mut refused = None;
+        for (record, result) in outgoing.iter().zip(written) {
+            let series = self.engine.metrics().producer(&record.topic);
+            match result {
+                Ok(_) => series.ok.inc(),
+                Err(error) => {
+                    series.error.inc();
+                    refused.get_or_insert((record, error));
+                }
+            }
+        }
+        match refused {
+            None => Ended::Delivered(u32::try_from(outgoing.len()).unwrap_or(u32::MAX)),
+            Some((record, error)) => self.not_published(record, &error, progress, answer),
+        }
+    }
+
+    fn not_published(
+        &self,
+        record: &Outgoing,
+        error: &KafkaError,
+        progress: &Progress,
+        answer: Option<Answer>,
+    ) -> Ended {
+        let topic = &record.topic;
+        if error.means_too_large() {
+            let mut failure =
+                Failure::invalid(Code::TooLarge, format!("publishing to {topic}: the record is too large"));
+            failure.answer = answer.map(Box::new);
+            return self.judge(Failed { progress: progress.clone(), called: false, failure });
+        }
+        let (cause, message) = if error.means_missing_topic() {
+            (HoldCause::TopicMissing, format!("publishing to {topic}: the topic does not exist; create it"))
+        } else {
+            (HoldCause::Kafka, format!("publishing to {topic}: {error}"))
+        };
+        let owed = answer.map_or(Owed::Attempt, |answer| Owed::Publish(Box::new(answer)));
+        Ended::Record(Verdict::Hold { cause, message, progress: Progress { owed, ..progress.clone() } })
+    }
+
+    fn judge(&self, failed: Failed) -> Ended {
+        debug!(
+            stage = self.stage.service,
+            position = %self.job.work.event.origin,
+            code = failed.failure.code.as_str(),
+            attempts = failed.progress.attempts,
+            message = failed.failure.message,
+            "a pass failed"
+        );
+        match self.engine.judge(self.stage, self.job, failed) {
+            Judgement::Again { due, progress } => Ended::Record(Verdict::Again { due, progress }),
+            Judgement::Hold { cause, message, progress } => {
+                Ended::Record(Verdict::Hold { cause, message, progress })
+            }
+            Judgement::Discard(code) => Ended::Record(Verdict::Done(Outcome::Discarded(code))),
+            Judgement::DeadLetter { reason, code, failure } => Ended::Failed(reason, code, failure),
+        }
+    }
+
+    /// The record itself failed, before any of its events was delivered.
+    pub(super) async fn fail(&self, failed: Failed) -> Pass {
+        let progress = failed.progress.clone();
+        match self.judge(failed) {
+            Ended::Failed(reason, code, failure) => {
+                self.dead_letter(&progress, reason, code, Some(failure)).await
+            }
+            Ended::Record(verdict) => {
+                Pass { verdict, accepted: false, attempts: progress.attempts, published: 0 }
+            }
+            Ended::Delivered(_) => Pass::done(Outcome::Delivered, progress.attempts),
+        }
+    }
+
+    /// Writes the dead letter; finished only once the DLQ has acknowledged it (D1, D2).
+    async fn dead_letter(
+        &self,
+        progress: &Progress,
+        reason: Reason,
+        code: Code,
+        failure: Option<Box<Failure>>,
+    ) -> Pass {
+        let (stage, event) = (self.stage, &self.job.work.event);
+        let hold = |cause, message, failure| {
+            let owed = Owed::DeadLetter { reason, code, failure };
+            let progress = Progress { owed, ..progress.clone() };
+            let attempts = progress.attempts;
+            Pass {
+                verdict: Verdict::Hold { cause, message, progress },
+                accepted: false,
+                attempts,
+                published: 0,
+            }
+        };
+        let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else {
+            let message = format!("no `dlq` to take a record that is {}", reason.as_str());
+            return hold(HoldCause::NoDlq, message, failure);
+        };
+        let endpoint = stage.handler.as_ref().and_then(|handler| handler.endpoint(event));
+        let id = webhook_id(&event.origin, &stage.service, 0);
+        let facts = dead_letter::Facts {
+            pipeline: &stage.pipeline,
+            stage: &stage.service,
+            revision: stage.revision.short(),
+            commit: None,
+            event_id: None,
+            webhook_id: &id,
+            replays: 0,
+            attempts: progress.attempts,
+            first_try: progress.first_try,
+            last_try: (progress.attempts > 0).then(|| now().wall),
+            endpoint: endpoint.as_deref(),
+            failed_parts: progress.parts.as_ref().map_or(&[], |parts| &parts.failed),
+        };
+        let mut letter = dead_letter::record(topic, event, &facts, reason, code, failure.as_deref());
+        loop {
+            let error = match self.engine.outputs().dead_letters.send(&letter).await {
+                Ok(_) => return Pass::done(Outcome::DeadLettered(reason, code), progress.attempts),
+                Err(error) => error,
+            };
+            if error.means_too_large() && dead_letter::shrink(&mut letter) {
+                continue;
+            }
+            self.engine.metrics().dead_letter_write_failures.inc();
+            warn!(stage = stage.service, %topic, %error, "the DLQ did not take a record");
+            return hold(HoldCause::Dlq, format!("writing to the DLQ {topic}: {error}"), failure);
+        }
+    }
 }
 
 fn attempt_result(result: &Result<Answer, Failure>) -> AttemptResult {
@@ -96,184 +315,5 @@ fn attempt_result(result: &Result<Answer, Failure>) -> AttemptResult {
         Err(failure) => {
             AttemptResult::of_failure(failure.code, failure.answer.as_ref().map(|answer| answer.status))
         }
-    }
-}
-
-/// What transforms made of a record.
-enum Prepared {
-    Events(Vec<Event>),
-    Ended(Outcome),
-}
-
-/// Decodes where something looks into the payload, and applies the transforms.
-fn prepare(stage: &Stage, work: &super::Work) -> Result<Prepared, Failure> {
-    let mut event = Event::clone(&work.event);
-    if event.is_tombstone() {
-        match stage.source.on_tombstone {
-            OnTombstone::Skip => return Ok(Prepared::Ended(Outcome::Filtered(Filter::Tombstone))),
-            OnTombstone::Dlq => {
-                return Err(Failure::invalid(Code::Tombstone, "reading the record: its value is null"));
-            }
-            OnTombstone::Deliver => {}
-        }
-    }
-    if stage.looks_into_payload
-        && let Body::Raw(raw) = &event.body
-    {
-        event.body = Body::Value(stage.source.format.decode(raw.as_ref())?);
-    }
-    Ok(match stage.transform(event, work.progress.attempts, None)? {
-        Emit::One(event) => Prepared::Events(vec![event]),
-        Emit::Many(events) => Prepared::Events(events),
-        Emit::Filtered(filter) => Prepared::Ended(Outcome::Filtered(filter)),
-    })
-}
-
-/// Writes what the stage publishes and waits for every acknowledgement. Kafka not taking them holds the stage with the
-/// answer kept: the handler is not asked again.
-async fn publish(
-    engine: &Engine,
-    stage: &Arc<Stage>,
-    job: &Job,
-    progress: Progress,
-    _events: &[Event],
-    answers: &[Option<Answer>],
-) -> Pass {
-    let accepted = stage.handler.is_some();
-    let outgoing: Vec<crate::event::Outgoing> = Vec::new();
-    let sends = outgoing.iter().map(|record| engine.outputs().records.send(record));
-    let written = futures_util::future::join_all(sends).await;
-    let count = u32::try_from(outgoing.len()).unwrap_or(u32::MAX);
-    for (record, result) in outgoing.iter().zip(written) {
-        let series = engine.metrics().producer(&record.topic);
-        if result.is_ok() {
-            series.ok.inc()
-        } else {
-            series.error.inc()
-        }
-        if let Err(error) = result {
-            let mut pass = not_published(engine, stage, job, progress, &record.topic, &error, answers).await;
-            pass.accepted = accepted;
-            return pass;
-        }
-    }
-    Pass {
-        verdict: Verdict::Done(Outcome::Delivered),
-        accepted,
-        attempts: progress.attempts,
-        published: count,
-    }
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the one place where a publish has failed; a struct would only rename them"
-)]
-async fn not_published(
-    engine: &Engine,
-    stage: &Arc<Stage>,
-    job: &Job,
-    progress: Progress,
-    topic: &str,
-    error: &KafkaError,
-    answers: &[Option<Answer>],
-) -> Pass {
-    if error.means_too_large() {
-        let failure =
-            Failure::invalid(Code::TooLarge, format!("publishing to {topic}: the record is too large"));
-        return after_failure(engine, stage, job, failed(progress, false, failure)).await;
-    }
-    let (cause, message) = if error.means_missing_topic() {
-        (HoldCause::TopicMissing, format!("publishing to {topic}: the topic does not exist"))
-    } else {
-        (HoldCause::Kafka, format!("publishing to {topic}: {error}"))
-    };
-    let owed = match answers {
-        [Some(answer)] => Owed::Publish(Box::new(answer.clone())),
-        _ => Owed::Attempt,
-    };
-    let attempts = progress.attempts;
-    let progress = Progress { owed, ..progress };
-    Pass { verdict: Verdict::Hold { cause, message, progress }, accepted: false, attempts, published: 0 }
-}
-
-fn failed(progress: Progress, called: bool, failure: Failure) -> Failed {
-    Failed { progress, called, failure }
-}
-
-/// Judges a failure and does what the judgement says.
-pub(super) async fn after_failure(engine: &Engine, stage: &Arc<Stage>, job: &Job, failed: Failed) -> Pass {
-    let attempts = failed.progress.attempts;
-    let progress = failed.progress.clone();
-    debug!(
-        stage = stage.service,
-        position = %job.work.event.origin,
-        code = failed.failure.code.as_str(),
-        attempts,
-        message = failed.failure.message,
-        "a pass failed"
-    );
-    let verdict = match engine.judge(stage, job, failed) {
-        Judgement::Again { due, progress } => Verdict::Again { due, progress },
-        Judgement::Hold { cause, message, progress } => Verdict::Hold { cause, message, progress },
-        Judgement::Discard(code) => Verdict::Done(Outcome::Discarded(code)),
-        Judgement::DeadLetter { reason, code, failure } => {
-            return dead_letter(engine, stage, job, &progress, reason, code, Some(failure)).await;
-        }
-    };
-    Pass { verdict, accepted: false, attempts, published: 0 }
-}
-
-/// Writes the dead letter; finished only once the DLQ has acknowledged it (D1, D2).
-async fn dead_letter(
-    engine: &Engine,
-    stage: &Arc<Stage>,
-    job: &Job,
-    progress: &Progress,
-    reason: Reason,
-    code: Code,
-    failure: Option<Box<Failure>>,
-) -> Pass {
-    let owed =
-        Progress { owed: Owed::DeadLetter { reason, code, failure: failure.clone() }, ..progress.clone() };
-    let hold = |cause, message| Pass {
-        verdict: Verdict::Hold { cause, message, progress: owed.clone() },
-        accepted: false,
-        attempts: progress.attempts,
-        published: 0,
-    };
-    let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else {
-        return hold(HoldCause::NoDlq, format!("no `dlq` to take a record that is {}", reason.as_str()));
-    };
-    let endpoint = stage.handler.as_ref().and_then(|handler| handler.endpoint(&job.work.event));
-    let id = webhook_id(&job.work.event.origin, &stage.service, 0);
-    let facts = dead_letter::Facts {
-        pipeline: &stage.pipeline,
-        stage: &stage.service,
-        revision: stage.revision.short(),
-        commit: None,
-        event_id: None,
-        webhook_id: &id,
-        replays: 0,
-        attempts: progress.attempts,
-        first_try: progress.first_try,
-        last_try: (progress.attempts > 0).then(|| now().wall),
-        endpoint: endpoint.as_deref(),
-        failed_parts: &[],
-    };
-    let mut letter = dead_letter::record(topic, &job.work.event, &facts, reason, code, failure.as_deref());
-    loop {
-        let error = match engine.outputs().dead_letters.send(&letter).await {
-            Ok(_) => {
-                return Pass::done(Outcome::DeadLettered(reason, code), progress.attempts);
-            }
-            Err(error) => error,
-        };
-        if error.means_too_large() && dead_letter::shrink(&mut letter) {
-            continue;
-        }
-        engine.metrics().dead_letter_write_failures.inc();
-        warn!(stage = stage.service, %topic, %error, "the DLQ did not take a record");
-        return hold(HoldCause::Dlq, format!("writing to the DLQ {topic}: {error}"));
     }
 }

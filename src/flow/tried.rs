@@ -75,6 +75,7 @@ impl Tried {
             first_try: SystemTime::UNIX_EPOCH.checked_add(first_try),
             owed,
             restored: true,
+            parts: None,
         };
         let due = if wait.is_zero() { None } else { now.mono.checked_add(wait) };
         let lone = u8::from(retry.phase == Phase::FirstLone);

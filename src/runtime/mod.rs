@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::flow::engine::Outputs;
+use crate::flow::engine::{Lone, Outputs};
 use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::Admin;
@@ -102,6 +102,7 @@ impl Runtime {
         let admin = Admin::build(&config.cluster, "weir-admin")?;
         let mut runtime = Runtime { config, admin, outputs, stages: Vec::new(), tasks: TaskTracker::new() };
         let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
+        let lone = Lone::default();
         let (fit, over) = all.split_at(all.len().min(runtime.config.most_consumers()));
         for stage in over {
             error!(
@@ -123,6 +124,7 @@ impl Runtime {
                 outputs: runtime.outputs.clone(),
                 metrics: series,
                 tasks: runtime.tasks.clone(),
+                lone: lone.clone(),
                 on_finished: on_finished.cloned(),
                 consumers: fit.len(),
             })?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::error;
 
 use super::Config;
-use crate::flow::engine::{Engine, Outputs, Parts};
+use crate::flow::engine::{Engine, Lone, Outputs, Parts};
 use crate::flow::metadata;
 use crate::flow::report::OnFinished;
 use crate::kafka::options::ConsumerOptions;
@@ -39,6 +39,7 @@ pub(super) struct Start<'a> {
     pub(super) outputs: Outputs,
     pub(super) metrics: Arc<StageMetrics>,
     pub(super) tasks: TaskTracker,
+    pub(super) lone: Lone,
     pub(super) on_finished: Option<OnFinished>,
     /// How many consumers share the memory.
     pub(super) consumers: usize,
@@ -47,7 +48,7 @@ pub(super) struct Start<'a> {
 impl Running {
     /// Starts the engine and the poll thread.
     pub(super) fn start(start: Start<'_>) -> Result<Running, KafkaError> {
-        let Start { config, stage, outputs, metrics, tasks, on_finished, consumers } = start;
+        let Start { config, stage, outputs, metrics, tasks, lone, on_finished, consumers } = start;
         let mut consumer = ConsumerOptions::new(&stage.source.group, &format!("weir-{}", stage.service));
         consumer.prefetch = config.prefetch(consumers);
         let options = PollOptions {
@@ -69,6 +70,7 @@ impl Running {
             uncommitted: config.uncommitted,
             metrics: Arc::clone(&metrics),
             tasks,
+            lone,
             on_finished,
         });
         let built = Poller::build(options, |handle| engine.intake(handle));

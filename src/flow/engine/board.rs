@@ -2,6 +2,7 @@
 //! Methods take `now` and return what to do; they wait for nothing.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -13,12 +14,16 @@ use crate::flow::{Admitted, Applied, Counts, Epoch, Limits, Now, Order, Record, 
 use crate::kafka::Partition;
 use crate::outcome::{HoldCause, Verdict};
 use crate::plan::{self, Stage};
+use crate::telemetry::clock;
 
 /// Records that a stage looks ahead at least, so that enough different keys are in sight.
 const LOOK_AHEAD: usize = 4_096;
 
 /// Keys that are taken in while the stage is shut.
 const KEYS_WHILE_SHUT: usize = 3;
+
+/// After so long an assignment counts as survived.
+const PROGRESS: Duration = Duration::from_secs(60);
 
 /// A record handed to a task.
 #[derive(Debug)]
@@ -37,11 +42,61 @@ pub(in crate::flow) struct Job {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) partition: Partition,
+    /// Stage and partition: who holds the lone right.
+    name: Arc<str>,
     pub(super) tracker: Option<Tracker>,
     pub(super) epoch: Epoch,
     /// Tasks of ended assignments that are still at work (G16).
     orphans: usize,
     cancelled: CancellationToken,
+    /// Since when the assignment goes on; 60 s of it forgive earlier crashes (O18).
+    since: Instant,
+}
+
+/// The right to work on a suspect record: one in the process (K10). Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Lone(Arc<Mutex<Option<Arc<str>>>>);
+
+impl Lone {
+    fn with<T>(&self, act: impl FnOnce(&mut Option<Arc<str>>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether `who` holds it, or gets it now.
+    fn try_hold(&self, who: &Arc<str>) -> bool {
+        self.with(|holder| holder.get_or_insert_with(|| Arc::clone(who)) == who)
+    }
+
+    fn release(&self, who: &Arc<str>) {
+        self.with(|holder| {
+            if holder.as_ref() == Some(who) {
+                *holder = None;
+            }
+        });
+    }
+}
+
+impl Place {
+    /// Takes a record. In a suspect partition only with the process's one right to do so.
+    fn take(&mut self, now: Now, lone: &Lone) -> Option<Work> {
+        let tracker = self.tracker.as_mut()?;
+        if !tracker.is_suspect() {
+            return tracker.take(now);
+        }
+        if !lone.try_hold(&self.name) {
+            return None;
+        }
+        let work = tracker.take(now);
+        self.settle_lone(lone);
+        work
+    }
+
+    /// Gives the right back where no lone record is chosen or at work.
+    fn settle_lone(&self, lone: &Lone) {
+        if !self.tracker.as_ref().is_some_and(Tracker::lone) {
+            lone.release(&self.name);
+        }
+    }
 }
 
 /// The state.
@@ -61,6 +116,8 @@ pub(super) struct Board {
     pub(super) accepted_at: Instant,
     pub(super) gate: Gate,
     pub(super) rng: fastrand::Rng,
+    lone: Lone,
+    service: String,
     paused: bool,
     /// Whether somebody waits for room.
     pub(super) room_wanted: bool,
@@ -69,7 +126,13 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(stage: &Stage, memory: usize, uncommitted: Duration, now: Instant) -> Board {
+    pub(super) fn new(
+        stage: &Stage,
+        memory: usize,
+        uncommitted: Duration,
+        lone: Lone,
+        now: Instant,
+    ) -> Board {
         let mut board = Board {
             places: Vec::new(),
             index: HashMap::new(),
@@ -93,6 +156,8 @@ impl Board {
             accepted_at: now,
             gate: Gate::new(stage.breaker, stage.max_in_flight),
             rng: fastrand::Rng::new(),
+            lone,
+            service: stage.service.clone(),
             paused: false,
             room_wanted: false,
             outside: None,
@@ -130,6 +195,8 @@ impl Board {
                 self.index.insert(partition.clone(), self.places.len());
                 self.places.push(Place {
                     partition: partition.clone(),
+                    name: Arc::from(format!("{} {partition}", self.service)),
+                    since: clock::now(),
                     tracker: None,
                     epoch,
                     orphans: 0,
@@ -142,6 +209,7 @@ impl Board {
             tracker.wait_for(std::mem::take(&mut place.orphans));
             place.tracker = Some(tracker);
             place.epoch = epoch;
+            place.since = clock::now();
             place.cancelled = CancellationToken::new();
         }
     }
@@ -168,6 +236,8 @@ impl Board {
                 place.orphans = tracker.tasks();
             }
         });
+        let lone = self.lone.clone();
+        self.each(partitions, |place| lone.release(&place.name));
     }
 
     pub(super) fn drained(&self, partitions: &[Partition]) -> bool {
@@ -203,7 +273,7 @@ impl Board {
         for step in 0..count {
             let slot = (self.cursor + step) % count;
             let Some(place) = self.places.get_mut(slot) else { continue };
-            let Some(work) = place.tracker.as_mut().and_then(|tracker| tracker.take(now)) else { continue };
+            let Some(work) = place.take(now, &self.lone) else { continue };
             self.cursor = (slot + 1) % count;
             self.in_flight += 1;
             return Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: None });
@@ -260,13 +330,17 @@ impl Board {
     pub(super) fn complete(&mut self, slot: usize, work: Work, verdict: Verdict) -> Applied {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(place) = self.places.get_mut(slot) else { return Applied::Stale };
-        match &mut place.tracker {
+        let applied = match &mut place.tracker {
             Some(tracker) => tracker.complete(work.ticket, verdict),
             None => {
                 place.orphans = place.orphans.saturating_sub(1);
                 Applied::Stale
             }
+        };
+        if work.lone {
+            place.settle_lone(&self.lone);
         }
+        applied
     }
 
     /// Takes a record in; `Err` gives it back where its partition is full.
@@ -344,6 +418,18 @@ impl Board {
             self.trackers().filter_map(Tracker::wake_at).filter(|at| *at > now).min()
         };
         at.filter(|at| *at > now)
+    }
+
+    /// An assignment that has gone on for a minute forgives earlier crashes (O18).
+    pub(super) fn note_progress(&mut self, now: Instant) {
+        for place in &mut self.places {
+            if let Some(tracker) = &mut place.tracker
+                && now.saturating_duration_since(place.since) >= PROGRESS
+            {
+                tracker.progressed();
+                place.since = now;
+            }
+        }
     }
 
     /// Whether work stands still because no commit was accepted for too long (O11).

@@ -286,7 +286,10 @@ impl Intake for EngineIntake {
         }
     }
 
-    fn tick(&mut self, _now: Instant) {
+    fn tick(&mut self, now: Instant) {
+        self.engine.lock().note_progress(now);
+        // What waits for another stage's lone record, or for a stalled commit, is looked at again here.
+        self.engine.dispatch();
         let report = self.engine.report();
         let metrics = &self.engine.metrics;
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);

@@ -26,6 +26,7 @@ use crate::telemetry::clock::{self, both as now};
 use crate::telemetry::metrics::StageMetrics;
 use board::Board;
 pub(super) use board::Job;
+pub use board::Lone;
 pub use intake::EngineIntake;
 
 /// Where a stage's records and dead letters go.
@@ -51,6 +52,8 @@ pub struct Parts {
     pub metrics: Arc<StageMetrics>,
     /// The tasks of the process.
     pub tasks: TaskTracker,
+    /// The process's one right to work on a suspect record.
+    pub lone: Lone,
     /// Who wants to know of finished records.
     pub on_finished: Option<OnFinished>,
 }
@@ -87,7 +90,7 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine without a consumer; its timer runs from here on. Inside of a tokio runtime.
     pub fn start(parts: Parts) -> Arc<Engine> {
-        let board = Board::new(&parts.stage, parts.memory, parts.uncommitted, clock::now());
+        let board = Board::new(&parts.stage, parts.memory, parts.uncommitted, parts.lone, clock::now());
         let engine = Arc::new(Engine {
             plan: ArcSwap::new(parts.stage),
             outputs: parts.outputs,

@@ -11,7 +11,7 @@ use super::{Engine, Outputs};
 use crate::deliver::judge::{self, Failed, Judgement};
 use crate::event::Event;
 use crate::flow::Applied;
-use crate::flow::record::{self, Pass};
+use crate::flow::record::{Pass, Turn};
 use crate::flow::report::Finished;
 use crate::outcome::{Code, Failure, Outcome, Verdict};
 use crate::plan::Stage;
@@ -33,7 +33,8 @@ impl Engine {
     /// One pass over a record; cut off where its assignment or the process ends. A panic fails the record, not the
     /// process (K10).
     async fn run(&self, stage: &Arc<Stage>, job: &Job) -> Pass {
-        let pass = AssertUnwindSafe(record::run(self, stage, job)).catch_unwind();
+        let turn = Turn { engine: self, stage, job };
+        let pass = AssertUnwindSafe(turn.run()).catch_unwind();
         tokio::select! {
             biased;
             // Cut off: the request is indefinite, so nothing is said of the record (H7).
@@ -45,7 +46,7 @@ impl Engine {
                     error!(stage = stage.service, position = %job.work.event.origin, "panic while working on a record");
                     let failure = Failure::invalid(Code::Transform, "working on the record: internal error (panic)");
                     let failed = Failed { progress: job.work.progress.clone(), called: false, failure };
-                    record::after_failure(self, stage, job, failed).await
+                    turn.fail(failed).await
                 }
             }
         }
