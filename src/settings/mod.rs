@@ -1,6 +1,72 @@
-//! The runtime file `weir.yaml`, `WEIR_*` variables and flags, and what references resolve to. The only module that reads
-//! the environment.
+//! What a process runs with: the values that the runtime file, `WEIR_*` variables and flags came to, and what references
+//! resolve to. The only module that reads the environment. The file itself is read by `spec::runtime`.
 
 mod reference;
+mod environment;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use environment::{SECRET_PREFIX, environment, host_name, secrets};
 pub use reference::{ReferenceError, References, Resolved};
+
+/// What a process runs with; every default is settled.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name of this process, stable over restarts.
+    pub instance: String,
+    /// Pipelines that have all of these labels are taken; empty: all.
+    pub run_labels: BTreeMap<String, String>,
+    /// `host:port` of the API.
+    pub listen: String,
+    /// The folder of the pipelines.
+    pub pipelines: PathBuf,
+    /// The folder of the schemas.
+    pub schemas: PathBuf,
+    /// The folder of the plugins.
+    pub plugins: PathBuf,
+    /// The Kafka cluster.
+    pub kafka: KafkaSettings,
+    /// How long records in flight may take to end when partitions are taken away.
+    pub drain_deadline: Duration,
+    /// How long a stop may take.
+    pub shutdown_grace: Duration,
+    /// Bytes for records.
+    pub memory: u64,
+    /// Bytes of the largest body that the API takes.
+    pub body: u64,
+    /// How long work may stay uncommitted before dispatch stops.
+    pub uncommitted: Duration,
+    /// Whether logs are JSON.
+    pub log_json: bool,
+    /// Whether metrics are kept by partition.
+    pub partition_metrics: bool,
+    /// What references resolve to.
+    pub references: References,
+}
+
+/// A Kafka cluster, references resolved.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// `host:port` of some brokers; empty where none are configured.
+    pub brokers: Vec<String>,
+    /// Properties of librdkafka: the user's, and those of security. Values may be secret.
+    pub properties: BTreeMap<String, String>,
+    /// Whether the group remembers this instance over a restart.
+    pub static_membership: bool,
+    /// Whether a pipeline's `topics:` may be created.
+    pub create_topics: bool,
+}
+
+impl std::fmt::Debug for KafkaSettings {
+    /// Names of properties, never their values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSettings")
+            .field("brokers", &self.brokers)
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .field("static_membership", &self.static_membership)
+            .field("create_topics", &self.create_topics)
+            .finish()
+    }
+}

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
 use super::diagnostic::Diagnostic;
 use super::later;
 use super::pipeline::Pipeline;
@@ -19,15 +17,6 @@ pub struct PipelineFile {
     pub spec: Option<Pipeline>,
 }
 
-/// A runtime file as it was read. `T` is the Spec of `settings`, which knows its keys.
-#[derive(Debug, Clone)]
-pub struct SettingsFile<T> {
-    /// Its tree, which places findings.
-    pub document: Option<Document>,
-    /// What it says.
-    pub spec: Option<T>,
-}
-
 impl PipelineFile {
     /// Reads a pipeline file. What is wrong goes to `findings`, all of it in one go.
     pub fn parse(source: &Arc<Source>, findings: &mut Vec<Diagnostic>) -> PipelineFile {
@@ -38,18 +27,6 @@ impl PipelineFile {
             read(document, findings)
         });
         PipelineFile { document, spec }
-    }
-}
-
-impl<T: DeserializeOwned> SettingsFile<T> {
-    /// Reads a runtime file.
-    pub fn parse(source: &Arc<Source>, findings: &mut Vec<Diagnostic>) -> SettingsFile<T> {
-        let mut document = Document::parse(source, findings);
-        let spec = document.as_mut().and_then(|document| {
-            later::settings(document, findings);
-            read(document, findings)
-        });
-        SettingsFile { document, spec }
     }
 }
 
@@ -90,7 +67,7 @@ fn joined_programs(document: &mut Document, findings: &mut Vec<Diagnostic>) {
 
 /// Reads a text of YAML as a `T`, for the tests of components; fails with all findings, one a line.
 #[cfg(test)]
-pub(crate) fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut findings = Vec::new();
     let source = Source::new("test.yaml", text);
     let value = Document::parse(&source, &mut findings).and_then(|mut d| read(&mut d, &mut findings));

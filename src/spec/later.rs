@@ -48,12 +48,12 @@ const LATER: &[(&str, &[&str], Up)] = &[
 const LATER_SETTINGS: &[(&str, &[&str], Up)] = &[("pipelines.git", &[], 1), ("kafka.clusters", &[], 0)];
 
 /// Answers what a pipeline file asks for and this version does not do; leaves it out of what is read next.
-pub fn pipeline(document: &mut Document, findings: &mut Vec<Diagnostic>) {
+pub(super) fn pipeline(document: &mut Document, findings: &mut Vec<Diagnostic>) {
     answer(document, LATER, findings);
 }
 
 /// Answers what weir.yaml asks for and this version does not do; leaves it out of what is read next.
-pub fn settings(document: &mut Document, findings: &mut Vec<Diagnostic>) {
+pub(super) fn settings(document: &mut Document, findings: &mut Vec<Diagnostic>) {
     answer(document, LATER_SETTINGS, findings);
 }
 

@@ -7,9 +7,10 @@ pub mod tree;
 mod pending;
 pub mod source;
 pub mod pipeline;
+pub mod runtime;
 mod later;
 mod file;
 
+pub use file::PipelineFile;
 #[cfg(test)]
 pub(crate) use file::from_yaml;
-pub use file::{PipelineFile, SettingsFile};

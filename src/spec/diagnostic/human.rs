@@ -67,7 +67,8 @@ pub fn short(finding: &Diagnostic) -> String {
     let source = &finding.primary.source;
     let position = source.position(finding.primary.span.start);
     let (name, severity) = (source.name(), finding.severity.as_str());
-    let mut out = format!("{name}:{position}: {severity}[{}]: {}", finding.code, finding.message);
+    let at = if source.text().is_empty() { String::new() } else { format!(":{position}") };
+    let mut out = format!("{name}{at}: {severity}[{}]: {}", finding.code, finding.message);
     for (word, text) in [("cause", &finding.cause), ("help", &finding.help)] {
         if let Some(text) = text {
             out.push_str(&format!("; {word}: {text}"));

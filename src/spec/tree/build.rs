@@ -30,7 +30,7 @@ pub(super) fn parse(source: &Arc<Source>, findings: &mut Vec<Diagnostic>) -> Opt
         match result {
             Ok(root) => {
                 findings.extend(found);
-                return Some(Document { source: Arc::clone(source), root, skip });
+                return Some(Document { source: Arc::clone(source), root, skip, from_elsewhere: Vec::new() });
             }
             Err(Stop::Limit(finding)) => {
                 findings.extend(found);

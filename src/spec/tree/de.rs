@@ -174,6 +174,12 @@ impl<'a, 'w> NodeReader<'a, 'w> {
         NodeReader { node, skip, way: Way::Root }
     }
 
+    /// Reads the node; an error of the type itself, made outside of this file, has its place here.
+    fn read<S: DeserializeSeed<'a>>(self, seed: S) -> Result<S::Value, Fault> {
+        let again = NodeReader { node: self.node, skip: self.skip, way: self.way };
+        seed.deserialize(self).map_err(|fault| again.at(fault))
+    }
+
     fn at(&self, fault: Fault) -> Fault {
         let place = Place { id: self.node.id, span: self.node.span, path: self.way.path(), key: false };
         Fault { place: fault.place.or(Some(place)), ..fault }
@@ -376,7 +382,7 @@ impl<'a> de::MapAccess<'a> for Map<'_, 'a> {
     fn next_value_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<S::Value, Fault> {
         let Some(entry) = self.current else { return Err(de::Error::custom("a value without a key")) };
         let way = Way::Key(&self.reader.way, entry);
-        seed.deserialize(NodeReader { node: &entry.value, skip: self.reader.skip, way })
+        NodeReader { node: &entry.value, skip: self.reader.skip, way }.read(seed)
     }
 }
 
@@ -392,7 +398,7 @@ impl<'a> de::SeqAccess<'a> for List<'_, 'a> {
         let skip = self.reader.skip;
         let Some((at, item)) = self.items.find(|(_, item)| !skip.contains(&item.id)) else { return Ok(None) };
         let way = Way::Index(&self.reader.way, at);
-        seed.deserialize(NodeReader { node: item, skip, way }).map(Some)
+        NodeReader { node: item, skip, way }.read(seed).map(Some)
     }
 }
 
@@ -437,7 +443,7 @@ impl<'a> de::VariantAccess<'a> for Variant<'_, 'a> {
             return Err(de::Error::custom("this word needs a value of its own"));
         };
         let way = Way::Key(&self.reader.way, entry);
-        seed.deserialize(NodeReader { node: &entry.value, skip: self.reader.skip, way })
+        NodeReader { node: &entry.value, skip: self.reader.skip, way }.read(seed)
     }
 
     fn tuple_variant<V: Visitor<'a>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {

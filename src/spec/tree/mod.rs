@@ -113,6 +113,8 @@ pub struct Document {
     pub root: Node,
     /// Nodes with a finding of their own: typed reading passes over them.
     pub(crate) skip: HashSet<u32>,
+    /// Values that were put in from elsewhere, and where they come from.
+    pub(crate) from_elsewhere: Vec<(Path, Arc<Source>)>,
 }
 
 impl Document {
@@ -138,8 +140,44 @@ impl Document {
         node
     }
 
+    /// Puts a text in at a path of keys, over what the file says; it is read as a plain word, `[..]` and `{..}` as YAML. Its
+    /// findings point at `origin`.
+    pub(crate) fn put(&mut self, path: &Path, text: &str, origin: Arc<Source>) {
+        let flow = text.starts_with(['[', '{']);
+        let parsed = flow.then(|| build::parse(&Source::new(origin.name(), text), &mut Vec::new())).flatten();
+        let kind =
+            parsed.map_or_else(|| Kind::Scalar(text.to_owned(), Style::Plain), |document| document.root.kind);
+        // Above every id of the parser, which makes no more than MAX_NODES.
+        let id = u32::MAX - u32::try_from(self.from_elsewhere.len()).unwrap_or(0);
+        let mut node = &mut self.root;
+        for segment in path.segments() {
+            let Segment::Key(key) = segment else { return };
+            if !matches!(node.kind, Kind::Map(_)) {
+                node.kind = Kind::Map(Vec::new());
+            }
+            let Kind::Map(entries) = &mut node.kind else { return };
+            let at = entries.iter().position(|entry| entry.key == *key).unwrap_or(entries.len());
+            if at == entries.len() {
+                let value = Node { id, span: Span::default(), kind: Kind::Null };
+                entries.push(Entry { key: key.clone(), key_span: Span::default(), value });
+            }
+            let Some(entry) = entries.get_mut(at) else { return };
+            node = &mut entry.value;
+        }
+        *node = Node { id, span: Span::default(), kind };
+        self.from_elsewhere.push((path.clone(), origin));
+    }
+
+    fn elsewhere(&self, path: &Path) -> Option<&Arc<Source>> {
+        let above = |put: &Path| path.segments().starts_with(put.segments());
+        self.from_elsewhere.iter().rev().find(|(put, _)| above(put)).map(|(_, origin)| origin)
+    }
+
     /// A label at the value of a path, or at the nearest above it that exists.
     pub fn label(&self, path: &Path, text: impl Into<String>) -> Label {
+        if let Some(origin) = self.elsewhere(path) {
+            return Label::new(origin, Span::default(), text);
+        }
         let node = self.nearest(path);
         let span = match node.kind {
             Kind::Map(_) | Kind::List(_) | Kind::Null => {
@@ -152,7 +190,7 @@ impl Document {
 
     /// A label at the key of a path, where the path ends in a key that exists; else like [`Document::label`].
     pub fn key_label(&self, path: &Path, text: impl Into<String>) -> Label {
-        match self.key_span(path) {
+        match self.key_span(path).filter(|_| self.elsewhere(path).is_none()) {
             Some(span) => Label::new(&self.source, span, text),
             None => self.label(path, text),
         }

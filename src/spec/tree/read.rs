@@ -48,7 +48,10 @@ fn finding(document: &Document, fault: &Fault, found: &[Diagnostic]) -> Option<D
         }
     };
     let label = |text: String| match place.key {
-        true => Label::new(&document.source, place.span, text),
+        true => match document.elsewhere(&place.path) {
+            Some(_) => document.label(&place.path, text),
+            None => Label::new(&document.source, place.span, text),
+        },
         false => document.label(&place.path, text),
     };
     match &fault.what {

@@ -1,0 +1,251 @@
+//! From the runtime file, variables and flags to `Settings`: every default settled, every reference resolved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::overlay::{self, Override};
+use super::{Kafka, Mechanism, Spec};
+use crate::handler::egress;
+use crate::kafka::options::RESERVED;
+use crate::settings::{self, KafkaSettings, References, Settings};
+use crate::spec::diagnostic::{Diagnostic, did_you_mean};
+use crate::spec::span::Source;
+use crate::spec::tree::{Document, Path, read};
+use crate::spec::{later, units};
+
+/// What a process runs with.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Where webhooks may go.
+    pub egress: egress::Spec,
+    /// The tree, which places later findings (`egress`).
+    pub document: Document,
+}
+
+/// Settles what the process runs with: `file` (weir.yaml; `None` where there is none), then `WEIR_*` of `environment`, then
+/// `flags`. What is wrong goes to `findings`; run only where there is no error. `None` where nothing can be made of it.
+/// Reads the secret files.
+pub fn load(
+    file: Option<&Arc<Source>>,
+    environment: &BTreeMap<String, String>,
+    flags: &[Override],
+    findings: &mut Vec<Diagnostic>,
+) -> Option<Loaded> {
+    let empty = Source::new("weir.yaml", "");
+    let mut document = Document::parse(file.unwrap_or(&empty), findings)?;
+    let root = Path::root();
+    let prefix = document.at(&root.then("secrets").then("env")).and_then(|node| node.text());
+    let prefix = prefix.unwrap_or(settings::SECRET_PREFIX).to_owned();
+    let mut overrides = overlay::of_environment(environment, &prefix, findings);
+    overrides.extend_from_slice(flags);
+    overlay::apply(&mut document, &overrides);
+    later::settings(&mut document, findings);
+    let spec: Spec = read(&mut document, findings)?;
+    let builder = Builder { document: &document, spec: &spec, findings };
+    let settings = builder.settings(environment);
+    Some(Loaded { settings, egress: spec.egress, document })
+}
+
+struct Builder<'a> {
+    document: &'a Document,
+    spec: &'a Spec,
+    findings: &'a mut Vec<Diagnostic>,
+}
+
+impl Builder<'_> {
+    fn settings(mut self, environment: &BTreeMap<String, String>) -> Settings {
+        let spec = self.spec;
+        let references = self.references(environment);
+        let instance = match &spec.instance {
+            Some(instance) => self.text(&references, &Path::root().then("instance"), instance),
+            None => settings::host_name(environment),
+        };
+        self.name(&instance);
+        let listen = spec.listen.clone().unwrap_or_else(|| "127.0.0.1:7070".to_owned());
+        self.listen(&listen);
+        let or = |given: Option<units::Duration>, default: u64| {
+            given.map_or(Duration::from_secs(default), |d| d.0)
+        };
+        let folder =
+            |given: &Option<String>, default: &str| PathBuf::from(given.as_deref().unwrap_or(default));
+        let drain_deadline = or(spec.drain_deadline, 10);
+        let kafka = self.kafka(&references, drain_deadline);
+        Settings {
+            instance,
+            run_labels: spec.run.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            listen,
+            pipelines: folder(&spec.pipelines, "pipelines"),
+            schemas: folder(&spec.schemas, "schemas"),
+            plugins: folder(&spec.plugins, "plugins"),
+            kafka,
+            drain_deadline,
+            shutdown_grace: or(spec.shutdown_grace, 30),
+            memory: spec.limits.memory.map_or(512 << 20, |size| size.0),
+            body: spec.limits.body.map_or(1 << 20, |size| size.0),
+            uncommitted: or(spec.limits.uncommitted, 5),
+            log_json: spec.telemetry.log == super::LogFormat::Json,
+            partition_metrics: spec.telemetry.partition_metrics,
+            references,
+        }
+    }
+
+    fn references(&mut self, environment: &BTreeMap<String, String>) -> References {
+        let files = self.spec.secrets.files.as_ref().map(PathBuf::from);
+        let prefix = self.spec.secrets.env.as_deref().unwrap_or(settings::SECRET_PREFIX);
+        let secrets = settings::secrets(files.as_deref(), prefix, environment).unwrap_or_else(|message| {
+            let path = Path::root().then("secrets").then("files");
+            self.findings.push(Diagnostic::error("W0102", message, self.document.label(&path, "")));
+            BTreeMap::new()
+        });
+        let of_env = References { env: environment.clone(), ..References::default() };
+        let mut vars = BTreeMap::new();
+        for (name, value) in &self.spec.vars {
+            let path = Path::root().then("vars").then(name.as_str());
+            if value.contains("${secret:") || value.contains("${var:") {
+                let label = self.document.label(&path, "");
+                let message = "a var may refer to `${env:NAME}` only";
+                self.findings.push(
+                    Diagnostic::error("W0209", message, label)
+                        .with_cause("vars are shown in plans and logs, secrets never are")
+                        .with_help("write ${secret:NAME} where it is needed, in the pipeline"),
+                );
+                continue;
+            }
+            let value = self.text(&of_env, &path, value);
+            vars.insert(name.clone(), value);
+        }
+        References { env: environment.clone(), vars, secrets }
+    }
+
+    /// A text with its references resolved; itself, and a finding, where one does not resolve.
+    fn text(&mut self, references: &References, path: &Path, text: &str) -> String {
+        match references.resolve(text) {
+            Ok(resolved) => resolved.expose().to_owned(),
+            Err(error) => {
+                let label = self.document.label(path, "");
+                let (code, help) = match &error {
+                    settings::ReferenceError::Missing { name, known, .. } => {
+                        ("W0206", did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned))
+                    }
+                    settings::ReferenceError::Malformed(_) => ("W0209", None),
+                };
+                let mut finding = Diagnostic::error(code, error.to_string(), label);
+                finding.help = help.map(|near| format!("did you mean `{near}`?"));
+                self.findings.push(finding);
+                text.to_owned()
+            }
+        }
+    }
+
+    fn name(&mut self, instance: &str) {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if instance.is_empty() || instance.len() > 128 || !instance.chars().all(legal) {
+            let label = self.document.label(&Path::root().then("instance"), "");
+            let message = format!("`{instance}` is no instance name");
+            let help = "use 1 to 128 letters, digits, `.`, `_` and `-`";
+            self.findings.push(Diagnostic::error("W0106", message, label).with_help(help));
+        }
+    }
+
+    fn listen(&mut self, listen: &str) {
+        let port =
+            listen.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(_))) {
+            let label = self.document.label(&Path::root().then("listen"), "");
+            let message = format!("`{listen}` is no address to listen on");
+            self.findings.push(
+                Diagnostic::error("W0106", message, label)
+                    .with_help("write host:port, such as 127.0.0.1:7070"),
+            );
+        }
+    }
+
+    fn kafka(&mut self, references: &References, drain_deadline: Duration) -> KafkaSettings {
+        let at = Path::root().then("kafka");
+        let spec: &Kafka = &self.spec.kafka;
+        let mut brokers = Vec::new();
+        for broker in &spec.brokers.0 {
+            brokers.push(self.text(references, &at.then("brokers"), broker));
+        }
+        let mut properties = BTreeMap::new();
+        for (name, value) in &spec.properties {
+            let path = at.then("properties").then(name.as_str());
+            let value = self.text(references, &path, value);
+            self.property(&path, name, &value, drain_deadline);
+            properties.insert(name.clone(), value);
+        }
+        let mut security = vec![("security.protocol", protocol(spec).to_owned())];
+        if let Some(tls) = &spec.tls {
+            let path = at.then("tls");
+            for (property, key, value) in [
+                ("ssl.ca.location", "ca", &tls.ca),
+                ("ssl.certificate.location", "cert", &tls.cert),
+                ("ssl.key.location", "key", &tls.key),
+                ("ssl.key.password", "key_password", &tls.key_password),
+            ] {
+                security
+                    .extend(value.as_ref().map(|v| (property, self.text(references, &path.then(key), v))));
+            }
+        }
+        if let Some(sasl) = &spec.sasl {
+            let path = at.then("sasl");
+            security.push(("sasl.mechanism", mechanism(sasl.mechanism).to_owned()));
+            for (property, key, value) in
+                [("sasl.username", "username", &sasl.username), ("sasl.password", "password", &sasl.password)]
+            {
+                security
+                    .extend(value.as_ref().map(|v| (property, self.text(references, &path.then(key), v))));
+            }
+        }
+        for (property, value) in security {
+            properties.entry(property.to_owned()).or_insert(value);
+        }
+        KafkaSettings {
+            brokers,
+            properties,
+            static_membership: spec.static_membership,
+            create_topics: spec.create_topics,
+        }
+    }
+
+    /// What Weir sets itself, or needs for what it promises.
+    fn property(&mut self, path: &Path, name: &str, value: &str, drain_deadline: Duration) {
+        let too_short = name == "max.poll.interval.ms"
+            && value.parse::<u128>().is_ok_and(|millis| millis <= drain_deadline.as_millis());
+        let reserved = RESERVED.contains(&name) || name.starts_with("enable.auto.");
+        if !too_short && !reserved {
+            return;
+        }
+        let label = self.document.key_label(path, "");
+        let finding = if reserved {
+            Diagnostic::error("W0601", format!("`{name}` is set by Weir itself"), label)
+                .with_cause("what Weir promises about loss, order and duplicates rests on it")
+                .with_help("take it out")
+        } else {
+            Diagnostic::error("W0601", "`max.poll.interval.ms` must be longer than `drain_deadline`", label)
+        };
+        self.findings.push(finding);
+    }
+}
+
+fn protocol(spec: &Kafka) -> &'static str {
+    match (spec.sasl.is_some(), spec.tls.is_some()) {
+        (true, true) => "sasl_ssl",
+        (true, false) => "sasl_plaintext",
+        (false, true) => "ssl",
+        (false, false) => "plaintext",
+    }
+}
+
+fn mechanism(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Plain => "PLAIN",
+        Mechanism::Scram256 => "SCRAM-SHA-256",
+        Mechanism::Scram512 => "SCRAM-SHA-512",
+        Mechanism::OauthBearer => "OAUTHBEARER",
+    }
+}

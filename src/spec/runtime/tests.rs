@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::spec::diagnostic::{self, short};
+use crate::spec::span::Source;
+use crate::spec::tree::Path;
+
+const FULL: &str = r#"
+instance: weir-0
+run: { labels: { tier: gold } }
+listen: 127.0.0.1:7071
+pipelines: ./flows
+kafka:
+  brokers: [kafka-1:9092, kafka-2:9092]
+  tls: { ca: /etc/weir/kafka-ca.pem }
+  sasl: { mechanism: SCRAM-SHA-512, username: weir, password: "${secret:kafka_password}" }
+  properties: { client.rack: eu-1a }
+registry: { url: https://registry.internal, username: weir, password: "${secret:registry_password}" }
+store: "postgres://weir:${secret:store_password}@db.internal/weir"
+dedupe: redis://redis.internal:6379/0
+vars: { billing_url: https://billing.internal, home: "${env:HOME_URL}" }
+egress: { profile: internal }
+auth:
+  tokens:
+    - { name: ci, role: viewer, token: "${secret:token_ci}" }
+telemetry: { log: json, otlp: "http://otel-collector:4317", partition_metrics: false }
+drain_deadline: 20s
+outbox: { max_retries: 20, initial_delay: 1s, max_delay: 1m }
+limits: { memory: 64MiB, body: 1MiB, uncommitted: 5s, retention: { attempts: 7d, tracking: 30d, dead_letters: 90d } }
+dashboard: { base_path: /weir, mask: [.customer.email], filters: { vip: '.customer.tier == "vip"' } }
+"#;
+
+fn environment(more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let fixed =
+        [("HOSTNAME", "host-1"), ("WEIR_SECRET_KAFKA_PASSWORD", "c4nary"), ("HOME_URL", "https://home")];
+    fixed.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn loaded(text: &str, more: &[(&str, &str)], flags: &[Override]) -> (Option<Loaded>, String) {
+    let source = Source::new("weir.yaml", text);
+    let mut findings = Vec::new();
+    let loaded = load(Some(&source), &environment(more), flags, &mut findings);
+    diagnostic::sort(&mut findings);
+    (loaded, findings.iter().map(short).collect())
+}
+
+#[test]
+fn every_key_of_the_manual_is_read_and_secrets_do_not_print() {
+    let (loaded, findings) = loaded(FULL, &[], &[]);
+    assert_eq!(findings, "");
+    let settings = loaded.unwrap().settings;
+    assert_eq!(settings.instance, "weir-0");
+    assert_eq!(settings.kafka.brokers, ["kafka-1:9092", "kafka-2:9092"]);
+    let property = |name: &str| settings.kafka.properties.get(name).map(String::as_str);
+    assert_eq!(property("security.protocol"), Some("sasl_ssl"));
+    assert_eq!(property("sasl.password"), Some("c4nary"));
+    assert_eq!(property("client.rack"), Some("eu-1a"));
+    assert_eq!(
+        (settings.drain_deadline, settings.shutdown_grace),
+        (Duration::from_secs(20), Duration::from_secs(30))
+    );
+    assert_eq!((settings.memory, settings.log_json), (64 << 20, true));
+    assert_eq!(settings.references.vars.get("home").map(String::as_str), Some("https://home"));
+    assert!(!format!("{settings:?}").contains("c4nary"));
+}
+
+#[test]
+fn no_file_is_all_defaults() {
+    let mut findings = Vec::new();
+    let loaded = load(None, &environment(&[]), &[], &mut findings).unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(
+        (loaded.settings.instance.as_str(), loaded.settings.listen.as_str()),
+        ("host-1", "127.0.0.1:7070")
+    );
+    assert!(loaded.settings.kafka.brokers.is_empty());
+}
+
+#[test]
+fn flags_count_more_than_variables_and_these_more_than_the_file() {
+    let variables = [
+        ("WEIR_LISTEN", "0.0.0.0:1"),
+        ("WEIR_KAFKA_BROKERS", "a:1, b:2"),
+        ("WEIR_DRAIN_DEADLINE", "7s"),
+        ("WEIR_VARS_BILLING_URL", "https://other"),
+        ("WEIR_KAFKA_CREATE_TOPICS", "true"),
+        ("WEIR_EGRESS_ALLOW_HOSTS", "[x.example]"),
+        ("WEIR_PORT_7070_TCP", "tcp://10.0.0.1"),
+    ];
+    let flag = Override::flag("--listen", Path::root().then("listen"), "127.0.0.1:2");
+    let (loaded, findings) = loaded(FULL, &variables, &[flag]);
+    assert_eq!(findings, "");
+    let loaded = loaded.unwrap();
+    assert_eq!(loaded.settings.listen, "127.0.0.1:2");
+    assert_eq!(loaded.settings.kafka.brokers, ["a:1", "b:2"]);
+    assert_eq!(loaded.settings.drain_deadline, Duration::from_secs(7));
+    assert_eq!(loaded.settings.references.vars["billing_url"], "https://other");
+    assert!(loaded.settings.kafka.create_topics);
+    assert_eq!(loaded.egress.allow_hosts, ["x.example"]);
+}
+
+#[test]
+fn what_is_wrong_is_said_where_it_is_written() {
+    let text = "\
+lisen: x
+kafka:
+  brokers: k:1
+  properties: { enable.auto.commit: true, group.id: x, max.poll.interval.ms: 5000, linger.ms: 5 }
+  sasl: { mechanism: SCRAM-SHA-51, password: x }
+pipelines: { git: { url: x } }
+vars: { a: '${secret:x}', b: '${env:NOPE}' }
+";
+    let variables = [("WEIR_DRAIN_DEADLINE", "soon"), ("WEIR_KAFKA_BROKER", "c4nary")];
+    let (_, findings) = loaded(text, &variables, &[]);
+    let expected = "\
+WEIR_DRAIN_DEADLINE: error[W0106]: `soon` is not a duration; write a number and a unit, such as 250ms, 5s, 10m, 1h, 7d
+WEIR_KAFKA_BROKER: warning[W0104]: the variable `WEIR_KAFKA_BROKER` sets nothing; help: did you mean `WEIR_KAFKA_BROKERS`?
+weir.yaml:1:1: error[W0104]: unknown field `lisen`; help: did you mean `listen`?
+weir.yaml:4:17: error[W0601]: `enable.auto.commit` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
+weir.yaml:4:43: error[W0601]: `group.id` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
+weir.yaml:4:56: error[W0601]: `max.poll.interval.ms` must be longer than `drain_deadline`
+weir.yaml:5:22: error[W0106]: `SCRAM-SHA-51` is not known here; help: did you mean `SCRAM-SHA-512`?
+weir.yaml:6:14: error[W0114]: `git` is not available yet; help: take `git` out
+weir.yaml:7:12: error[W0209]: a var may refer to `${env:NAME}` only; cause: vars are shown in plans and logs, secrets never are; help: write ${secret:NAME} where it is needed, in the pipeline
+weir.yaml:7:30: error[W0206]: `${env:NOPE}` is not set
+";
+    assert_eq!(findings, expected);
+}
