@@ -1,6 +1,7 @@
 //! What will run: compiled and checked, immutable. Pure, no client, no network.
 
 pub mod expr;
+pub mod check;
 mod stage;
 
 pub use crate::transform::Step;

@@ -10,6 +10,7 @@ pub mod pipeline;
 pub mod runtime;
 mod later;
 mod file;
+pub mod files;
 
 pub use file::PipelineFile;
 #[cfg(test)]

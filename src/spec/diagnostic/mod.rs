@@ -112,14 +112,33 @@ impl Diagnostic {
     }
 }
 
-/// Puts findings into the order in which they are shown: by file, then by place, then by code; the same finding said
-/// twice is said once.
+/// Puts findings into the order in which they are shown: by file, then by place, then by code. What was found twice at one
+/// place is said once; of two that point at a text and at a part of it, the one that points closer stays.
 pub fn sort(findings: &mut Vec<Diagnostic>) {
     findings.sort_by(|a, b| {
-        let key = |d: &Diagnostic| (d.primary.span, d.severity, d.code);
+        let key = |d: &Diagnostic| (d.primary.span.start, d.code, d.primary.span.end);
         a.primary.source.name().cmp(b.primary.source.name()).then_with(|| key(a).cmp(&key(b)))
     });
-    findings.dedup();
+    findings.dedup_by(|later, first| {
+        later.code == first.code
+            && later.primary.source == first.primary.source
+            && later.primary.span.start == first.primary.span.start
+    });
+    let references = ["W0201", "W0207"];
+    let closer: Vec<(Arc<Source>, &str, Span)> = findings
+        .iter()
+        .filter(|finding| references.contains(&finding.code))
+        .map(|finding| (Arc::clone(&finding.primary.source), finding.code, finding.primary.span))
+        .collect();
+    findings.retain(|finding| {
+        let span = finding.primary.span;
+        !closer.iter().any(|(source, code, other)| {
+            *code == finding.code
+                && *source == finding.primary.source
+                && *other != span
+                && span.contains(*other)
+        })
+    });
 }
 
 /// The known word nearest to what was written, where one is near enough to be a slip of the pen.

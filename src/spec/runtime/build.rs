@@ -129,7 +129,7 @@ impl Builder<'_> {
                 let label = self.document.label(path, "");
                 let (code, help) = match &error {
                     settings::ReferenceError::Missing { name, known, .. } => {
-                        ("W0206", did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned))
+                        ("W0201", did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned))
                     }
                     settings::ReferenceError::Malformed(_) => ("W0209", None),
                 };

@@ -123,7 +123,7 @@ weir.yaml:4:56: error[W0601]: `max.poll.interval.ms` must be longer than `drain_
 weir.yaml:5:22: error[W0106]: `SCRAM-SHA-51` is not known here; help: did you mean `SCRAM-SHA-512`?
 weir.yaml:6:14: error[W0114]: `git` is not available yet; help: take `git` out
 weir.yaml:7:12: error[W0209]: a var may refer to `${env:NAME}` only; cause: vars are shown in plans and logs, secrets never are; help: write ${secret:NAME} where it is needed, in the pipeline
-weir.yaml:7:30: error[W0206]: `${env:NOPE}` is not set
+weir.yaml:7:30: error[W0201]: `${env:NOPE}` is not set
 ";
     assert_eq!(findings, expected);
 }

@@ -1,0 +1,66 @@
+//! Checks on what was written, in one file and across files. Pure: needs no VRL, no network. What VRL and templates say
+//! comes from compiling.
+
+mod graph;
+mod names;
+mod references;
+mod advice;
+
+use crate::settings::References;
+use crate::spec::PipelineFile;
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::pipeline::{Pipeline, Stage};
+use crate::spec::tree::{Document, Node, Path};
+
+/// A stage and where it stands.
+struct Placed<'a> {
+    /// `pipeline.stage`; the pipeline alone where the file has no `stages`.
+    service: String,
+    /// The defaults of its file are in it.
+    stage: Stage,
+    document: &'a Document,
+    /// The file's root, or `stages.NAME`.
+    at: Path,
+}
+
+impl Placed<'_> {
+    /// The path of a key: that of the stage, or of the file where it says it for all of its stages.
+    fn path(&self, key: &str) -> Path {
+        let own = self.at.then(key);
+        if self.document.at(&own).is_some() { own } else { Path::root().then(key) }
+    }
+
+    /// The routes of `publish`, each with its path.
+    fn routes(&self) -> Vec<(Path, &Node)> {
+        let path = self.at.then("publish");
+        match self.document.at(&path) {
+            None => Vec::new(),
+            Some(node) if node.items().is_empty() => vec![(path, node)],
+            Some(node) => node.items().iter().enumerate().map(|(at, item)| (path.then(at), item)).collect(),
+        }
+    }
+}
+
+/// Checks all files that are loaded together. `references` are what `${..}` resolves to.
+pub fn check(files: &[PipelineFile], references: &References, findings: &mut Vec<Diagnostic>) {
+    let read: Vec<(&Document, Option<&Pipeline>)> =
+        files.iter().filter_map(|file| Some((file.document.as_ref()?, file.spec.as_ref()))).collect();
+    let mut placed = Vec::new();
+    for (document, spec) in &read {
+        names::pipeline(document, findings);
+        references::check(document, references, findings);
+        let Some(spec) = spec else { continue };
+        for (name, stage) in spec.stages() {
+            let root = Path::root();
+            let (service, at) = match name {
+                None => (spec.pipeline.clone(), root),
+                Some(name) => (format!("{}.{name}", spec.pipeline), root.then("stages").then(name)),
+            };
+            let placed_stage = Placed { service, stage, document, at };
+            advice::stage(&placed_stage, spec, findings);
+            placed.push(placed_stage);
+        }
+    }
+    names::across(&read, &placed, references, findings);
+    graph::check(&placed, references, findings);
+}

@@ -1,0 +1,69 @@
+//! Names that must be equal, and names that must differ.
+
+use std::collections::HashMap;
+
+use super::Placed;
+use crate::settings::References;
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::pipeline::Pipeline;
+use crate::spec::tree::{Document, Node, Path};
+
+/// Whether the file is called like its pipeline.
+pub(super) fn pipeline(document: &Document, findings: &mut Vec<Diagnostic>) {
+    let path = Path::root().then("pipeline");
+    let Some(name) = document.at(&path).and_then(Node::text) else { return };
+    if let Some(file) = stem(document.source.name()).filter(|file| *file != name) {
+        let label = document.label(&path, format!("the file is called `{file}`"));
+        let message = format!("the pipeline `{name}` is not in a file of its name");
+        let finding = Diagnostic::error("W0206", message, label);
+        findings
+            .push(finding.with_help(format!("rename the file to {name}.yaml, or write `pipeline: {file}`")));
+    }
+}
+
+/// The file's name without its ending; `None` where it has none: standard input.
+fn stem(name: &str) -> Option<&str> {
+    let file = name.rsplit(['/', '\\']).next()?;
+    file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"))
+}
+
+/// Two pipelines of one name, two stages in one group.
+pub(super) fn across(
+    files: &[(&Document, Option<&Pipeline>)],
+    stages: &[Placed<'_>],
+    references: &References,
+    findings: &mut Vec<Diagnostic>,
+) {
+    let mut names: HashMap<&str, &Document> = HashMap::new();
+    let path = Path::root().then("pipeline");
+    for (document, spec) in files {
+        let Some(spec) = spec else { continue };
+        if let Some(first) = names.insert(spec.pipeline.as_str(), document) {
+            let message = format!("there are two pipelines of the name `{}`", spec.pipeline);
+            let finding = Diagnostic::error("W0208", message, document.label(&path, "again here"))
+                .with_label(first.label(&path, "first here"));
+            findings.push(finding);
+        }
+    }
+    let mut groups: HashMap<String, &Placed<'_>> = HashMap::new();
+    for placed in stages {
+        let source = &placed.stage.source;
+        let group = source.group.clone().unwrap_or_else(|| format!("weir.{}", placed.service));
+        let group = references.resolve(&group).map_or(group, |resolved| resolved.expose().to_owned());
+        let label = |placed: &Placed<'_>, text: String| {
+            let source = placed.at.then("source");
+            placed.document.label(&source.then("group"), text)
+        };
+        if let Some(first) = groups.insert(group.clone(), placed) {
+            let finding = Diagnostic::error(
+                "W0204",
+                format!("two stages share the group `{group}`"),
+                label(placed, format!("{} is in it", placed.service)),
+            )
+            .with_label(label(first, format!("{} is in it too", first.service)))
+            .with_cause("each would be given a part of the records only")
+            .with_help("take `group` out: the default is another for each stage");
+            findings.push(finding);
+        }
+    }
+}
