@@ -1,3 +1,5 @@
-//! The `weir` binary.
+//! The `weir` binary: everything is in the library, so that tests reach it.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    weir::cli::main().into()
+}

@@ -1,1 +1,145 @@
-//! The command line.
+//! The command line: what was typed, decided once, and handed to one function per command. Errors are printed here and
+//! nowhere else.
+
+mod demo;
+pub mod exit;
+mod signals;
+pub mod terminal;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use exit::{CliError, Exit};
+use terminal::{Color, Terminal};
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version = VERSION_LINE, about = ABOUT, after_help = Exit::HELP, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const ABOUT: &str = "Kafka pipelines from YAML files. Consume, transform, deliver, retry, dead-letter.";
+const VERSION_LINE: &str = crate::telemetry::VERSION;
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// The runtime file; without this option `weir.yaml`, where there is one.
+    #[arg(long, global = true, env = "WEIR_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to print results.
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "human")]
+    pub output: Output,
+    /// When to colour.
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_COLOR",
+        hide_env_values = true,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub color: Color,
+    /// Only results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for single records.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+}
+
+/// The form of results. `json` may only grow, `human` may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// One line for each finding, for editors.
+    Short,
+    /// One JSON document.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the version, the commit and the build.
+    Version,
+}
+
+/// Runs the program of this process's arguments and streams.
+pub fn main() -> Exit {
+    let run = || run(std::env::args_os());
+    // The default hook has printed message and place by then.
+    std::panic::catch_unwind(run).unwrap_or(Exit::Bug)
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let exit = if usage.use_stderr() { Exit::Usage } else { Exit::Yes };
+            return usage.print().map_or(Exit::Unreachable, |()| exit);
+        }
+    };
+    let mut terminal = Terminal::of_process(cli.global.color);
+    match cli.command.run(&cli.global, &mut terminal) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let paint = if terminal.err_color { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+            writeln!(terminal.err, "{}error{}: {error}", paint.0, paint.1).ok();
+            error.exit
+        }
+    }
+}
+
+impl Command {
+    fn run(self, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
+        match self {
+            Command::Version => version(global, terminal),
+        }
+    }
+}
+
+fn version(global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
+    let (version, commit) = (crate::telemetry::VERSION, crate::telemetry::COMMIT);
+    if global.output == Output::Json {
+        let document =
+            serde_json::json!({ "schema": "weir.version/v1", "version": version, "commit": commit });
+        writeln!(terminal.out, "{document}")?;
+    } else {
+        let commit = if commit.is_empty() { "unknown commit" } else { commit };
+        writeln!(terminal.out, "weir {version} ({commit})")?;
+    }
+    Ok(Exit::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_use_is_2_and_help_is_0() {
+        let of = |arguments: &[&str]| {
+            run(std::iter::once("weir").chain(arguments.iter().copied()).map(OsString::from))
+        };
+        assert_eq!(of(&["--no-such-flag"]), Exit::Usage);
+        assert_eq!(of(&[]), Exit::Usage);
+        assert_eq!(of(&["-q", "-v", "version"]), Exit::Usage);
+        assert_eq!(of(&["--help"]), Exit::Yes);
+        assert_eq!(of(&["version", "-o", "json"]), Exit::Yes);
+    }
+}
