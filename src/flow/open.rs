@@ -41,7 +41,6 @@ pub(super) struct Slot {
     pub(super) bytes: usize,
     before: u32,
     after: u32,
-    pub(super) generation: u32,
     pub(super) state: State,
     /// Whether it is in a lane.
     pub(super) laned: bool,
@@ -153,7 +152,6 @@ impl Open {
     pub(super) fn free(&mut self, id: u32) {
         let Some(slot) = self.get_mut(id) else { return };
         slot.state = State::Free;
-        slot.generation = slot.generation.wrapping_add(1);
         slot.event = None;
         slot.tried = None;
         slot.laned = false;
@@ -181,7 +179,6 @@ impl Open {
             bytes: 0,
             before: NONE,
             after: NONE,
-            generation: 0,
             state: State::Bodiless,
             laned: false,
         });

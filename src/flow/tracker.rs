@@ -56,7 +56,6 @@ pub enum Admitted {
 pub struct Ticket {
     epoch: Epoch,
     slot: u32,
-    generation: u32,
 }
 
 impl Ticket {
@@ -101,7 +100,7 @@ pub enum Applied {
 pub struct Counts {
     /// Records received or restored, and not terminal.
     pub open: usize,
-    /// Of these: can be taken, or will be due at `wake_at` or before.
+    /// Of these: can be taken.
     pub ready: usize,
     /// Of these: taken.
     pub in_flight: usize,

@@ -261,6 +261,31 @@ fn a_chosen_record_that_never_began_is_not_counted() {
     assert_eq!(closed.crashes, 3);
 }
 
+/// A lone record whose process lives is not on its way to `crashed`.
+#[test]
+fn an_abandoned_lone_attempt_is_not_counted() {
+    let now = now();
+    let said = Restored { crashes: 2, open: true, ..Restored::fresh(NextOffset(0), 1) };
+    let mut tracker = started(1, said, Order::Key, WIDE, now);
+    tracker.admit(record(1, 0, None));
+    assert!(tracker.take(now).is_none());
+    commit(&mut tracker, now);
+    let work = tracker.take(now).unwrap();
+    tracker.close();
+    assert_eq!(tracker.complete(work.ticket, Verdict::Abandoned), Applied::Released);
+    assert_eq!(restored(&commit(&mut tracker, now).unwrap()).retries, []);
+}
+
+/// At a revoke polled records are dropped; the end of the partition says nothing about them.
+#[test]
+fn after_close_the_end_of_the_partition_says_nothing() {
+    let now = now();
+    let mut tracker = with_keys(Order::Key, &[None], now);
+    tracker.close();
+    tracker.passed(NextOffset(9));
+    assert_eq!(commit(&mut tracker, now).unwrap().next, NextOffset(0));
+}
+
 #[test]
 fn seconds_are_rounded_to_the_later_due_time() {
     let now = now();

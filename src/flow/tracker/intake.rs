@@ -7,7 +7,8 @@ use crate::flow::position::NextOffset;
 use crate::flow::room::{self, Load, Room};
 
 impl Tracker {
-    /// Takes a polled record in. Always: the room is asked for apart.
+    /// Takes a polled record in. Always: the room is asked for apart. Records of a partition come in the order of their
+    /// offsets and without one left out: a gap means that there is nothing.
     pub fn admit(&mut self, record: Record) -> Admitted {
         let offset = record.event.origin.offset;
         if record.epoch != self.epoch {
@@ -94,9 +95,10 @@ impl Tracker {
     }
 
     /// No record below this offset will come any more, as the end of the partition was reached: what waits for its body
-    /// there was compacted away.
+    /// there was compacted away. Only to be said when every record polled before was admitted: one that is kept back
+    /// would be lost. After `close`, when polled records are dropped, it changes nothing.
     pub fn passed(&mut self, next: NextOffset) {
-        if self.detached || next.0 < self.cursor {
+        if self.closed || self.detached || next.0 < self.cursor {
             return;
         }
         self.pass(next.0);

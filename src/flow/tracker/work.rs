@@ -41,22 +41,24 @@ impl Tracker {
     /// Applies a verdict. Whatever ends a task hands its ticket in: also an abort, a panic, an assignment that is over.
     #[expect(clippy::needless_pass_by_value, reason = "a ticket is spent: nobody can complete twice")]
     pub fn complete(&mut self, ticket: Ticket, verdict: Verdict) -> Applied {
-        let Ticket { epoch, slot: id, generation } = ticket;
+        let Ticket { epoch, slot: id } = ticket;
         if epoch != self.epoch {
             self.older_tasks = self.older_tasks.saturating_sub(usize::from(epoch < self.epoch));
             return Applied::Stale;
         }
-        let state = self.open.get(id).filter(|slot| slot.generation == generation).map(|slot| slot.state);
-        match state {
-            Some(State::InFlight) => self.suspect.ended(id),
-            Some(State::Orphan) => {
+        // A slot is not given to another record while its ticket is out.
+        match self.state(id) {
+            State::InFlight => self.suspect.ended(id),
+            State::Orphan => {
                 self.suspect.ended(id);
                 self.orphans -= 1;
                 self.leave_lane(id);
                 self.open.free(id);
                 return Applied::Stale;
             }
-            _ => return Applied::Stale,
+            State::Free | State::Bodiless | State::Queued | State::Ready | State::Waiting => {
+                return Applied::Stale;
+            }
         }
         match verdict {
             Verdict::Done(outcome) => {
@@ -148,7 +150,7 @@ impl Tracker {
         if lone {
             self.suspect.set_lone(Lone::AtWork { slot: id });
         }
-        let ticket = Ticket { epoch: self.epoch, slot: id, generation: slot.generation };
+        let ticket = Ticket { epoch: self.epoch, slot: id };
         Some(Work { event, progress, key: slot.key, lone, ticket })
     }
 
