@@ -17,6 +17,8 @@ mod retry_after;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::fmt;
 use std::sync::Arc;
