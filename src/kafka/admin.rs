@@ -47,6 +47,13 @@ impl Admin {
         }
     }
 
+    /// The cluster's id and how many brokers it has. Blocks.
+    pub fn cluster(&self) -> Result<(String, usize), KafkaError> {
+        let client = self.client.inner();
+        let nodes = client.fetch_metadata(None, TIMEOUT)?.brokers().len();
+        Ok((client.fetch_cluster_id(TIMEOUT).unwrap_or_default(), nodes))
+    }
+
     /// The id of each topic; `None` where it does not exist or the broker gives none. Blocks.
     pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<Option<TopicId>>, KafkaError> {
         let Some(first) = topics.first() else { return Ok(Vec::new()) };

@@ -26,6 +26,8 @@ pub(crate) struct Finding {
     pub(crate) partitions: Vec<Partition>,
     pub(crate) answer: Option<mpsc::Receiver<Result<Vec<Found>, KafkaError>>>,
     pub(crate) again_at: Instant,
+    /// Whether they are assigned already: their topic was made again, and no rebalance waits for an answer.
+    pub(crate) assigned: bool,
 }
 
 /// A drain under way.

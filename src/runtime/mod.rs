@@ -2,7 +2,9 @@
 //! (reliability 1.12).
 
 mod dlq;
+mod reporter;
 mod stage;
+mod watch;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use crate::kafka::options::Cluster;
 use crate::kafka::producer::Producer;
 use crate::plan::Plan;
 use crate::telemetry::metrics::{Metrics, StageMetrics};
+pub use reporter::Reporter;
 use stage::{Running, Start};
 
 /// The least that a consumer may fetch ahead (M9).
@@ -82,6 +85,7 @@ pub struct Runtime {
     outputs: Outputs,
     stages: Vec<Running>,
     tasks: TaskTracker,
+    kafka: watch::Seen,
 }
 
 impl Runtime {
@@ -100,7 +104,14 @@ impl Runtime {
             dead_letters: Producer::build(&config.cluster, "weir-dlq-producer")?,
         };
         let admin = Admin::build(&config.cluster, "weir-admin")?;
-        let mut runtime = Runtime { config, admin, outputs, stages: Vec::new(), tasks: TaskTracker::new() };
+        let mut runtime = Runtime {
+            config,
+            admin,
+            outputs,
+            stages: Vec::new(),
+            tasks: TaskTracker::new(),
+            kafka: watch::Seen::default(),
+        };
         let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
         let lone = Lone::default();
         let (fit, over) = all.split_at(all.len().min(runtime.config.most_consumers()));
@@ -134,8 +145,31 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// What makes this instance's status.
+    pub fn reporter(&self) -> Reporter {
+        let stages = self.stages.iter();
+        Reporter {
+            stages: stages
+                .map(|running| {
+                    (Arc::clone(&running.plan), Arc::clone(&running.engine), Arc::clone(&running.metrics))
+                })
+                .collect(),
+            kafka: Arc::clone(&self.kafka),
+        }
+    }
+
     /// Runs until `stop`, then stops gracefully within the grace; at `force`, now.
     pub async fn run(self, stop: CancellationToken, force: CancellationToken) -> StopReport {
+        let watch = watch::Watch {
+            admin: self.admin.clone(),
+            readers: self
+                .stages
+                .iter()
+                .map(|running| (running.plan.source.topics.clone(), running.stopper()))
+                .collect(),
+            seen: Arc::clone(&self.kafka),
+        };
+        self.tasks.spawn(watch.run(stop.clone()));
         stop.cancelled().await;
         info!(stages = self.stages.len(), "stopping: what is in flight may end");
         let Runtime { config, outputs, stages, tasks, .. } = self;

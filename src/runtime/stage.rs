@@ -1,7 +1,6 @@
 //! One running stage: its engine and its poll thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,7 +28,6 @@ pub(super) struct Running {
     pub(super) metrics: Arc<StageMetrics>,
     poll: PollHandle,
     thread: JoinHandle<Ended>,
-    ended: Arc<AtomicBool>,
 }
 
 /// What a stage is started with.
@@ -82,14 +80,12 @@ impl Running {
             }
         };
         let poll = poller.handle();
-        let ended = Arc::new(AtomicBool::new(false));
-        let (flag, service) = (Arc::clone(&ended), stage.service.clone());
+        let service = stage.service.clone();
         let thread = std::thread::Builder::new()
             .name(format!("kc-{}", stage.service))
             .stack_size(STACK)
             .spawn(move || {
                 let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poller.run()));
-                flag.store(true, Ordering::SeqCst);
                 end.unwrap_or_else(|_| {
                     error!(
                         stage = service,
@@ -99,12 +95,7 @@ impl Running {
                 })
             })
             .map_err(|_| KafkaError::timed_out("starting the poll thread"))?;
-        Ok(Running { plan: stage, engine, metrics, poll, thread, ended })
-    }
-
-    /// Whether the poll thread has ended though nobody asked for it.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
+        Ok(Running { plan: stage, engine, metrics, poll, thread })
     }
 
     pub(super) fn stop(&self, grace: Duration) {

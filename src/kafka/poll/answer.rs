@@ -16,10 +16,26 @@ use crate::kafka::{Found, Intake, Partition, Trouble, raw};
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_rebalance(&mut self, now: Instant) {
         match std::mem::replace(&mut self.rebalance, Rebalance::Steady) {
-            Rebalance::Steady => {}
+            Rebalance::Steady => self.look_for_recreated(now),
             Rebalance::Finding(finding) => self.serve_finding(finding, now),
             Rebalance::Draining(draining) => self.serve_draining(draining, now),
         }
+    }
+
+    /// Partitions of a topic that has another id now end as if they were lost, and are looked up anew.
+    fn look_for_recreated(&mut self, now: Instant) {
+        let topics =
+            self.handle.recreated.lock().map(|mut topics| std::mem::take(&mut *topics)).unwrap_or_default();
+        if topics.is_empty() || self.stopping {
+            return;
+        }
+        let of_them = |p: &&Partition| topics.iter().any(|topic| **topic == *p.topic);
+        let partitions: Vec<Partition> = self.parts.keys().filter(of_them).cloned().collect();
+        warn!(group = self.options.consumer.group, ?topics, "deleted and made again: looked up anew");
+        self.intake.lost(&partitions);
+        self.shut(&partitions);
+        self.rebalance =
+            Rebalance::Finding(Finding { partitions, answer: None, again_at: now, assigned: true });
     }
 
     pub(super) fn assign_event(&mut self, partitions: Vec<Partition>, now: Instant) {
@@ -28,7 +44,8 @@ impl<I: Intake> Poller<I> {
         if self.stopping {
             return self.answer();
         }
-        self.rebalance = Rebalance::Finding(Finding { partitions, answer: None, again_at: now });
+        self.rebalance =
+            Rebalance::Finding(Finding { partitions, answer: None, again_at: now, assigned: false });
     }
 
     pub(super) fn revoke_event(&mut self, partitions: Vec<Partition>, lost: bool, now: Instant) {
@@ -76,7 +93,7 @@ impl<I: Intake> Poller<I> {
             match receiver.try_recv() {
                 Err(mpsc::TryRecvError::Empty) => finding.answer = Some(receiver),
                 Err(mpsc::TryRecvError::Disconnected) => finding.again_at = now + IDLE,
-                Ok(Ok(found)) => return self.found(&finding.partitions, found, now),
+                Ok(Ok(found)) => return self.found(&finding, found, now),
                 Ok(Err(error)) => {
                     warn!(group = self.options.consumer.group, %error, "looking up assigned partitions");
                     self.intake.trouble(Trouble::Other(error), now);
@@ -107,7 +124,7 @@ impl<I: Intake> Poller<I> {
         self.rebalance = Rebalance::Finding(finding);
     }
 
-    fn found(&mut self, asked: &[Partition], found: Vec<Found>, now: Instant) {
+    fn found(&mut self, finding: &Finding, found: Vec<Found>, now: Instant) {
         for one in &found {
             let part = Part {
                 epoch: one.epoch,
@@ -120,7 +137,7 @@ impl<I: Intake> Poller<I> {
             self.parts.insert(one.partition.clone(), part);
         }
         let mut starts = self.intake.assigned(found, now);
-        for partition in asked {
+        for partition in &finding.partitions {
             if !starts.iter().any(|(p, _)| p == partition) {
                 // Held: it belongs to us, but nothing of it is read.
                 starts.push((partition.clone(), 0));
@@ -130,6 +147,12 @@ impl<I: Intake> Poller<I> {
             }
         }
         self.unanswered = None;
+        if finding.assigned {
+            self.report(
+                "unassigning",
+                raw::incremental_unassign(self.consumer.client(), &finding.partitions),
+            );
+        }
         self.report("assigning partitions", raw::incremental_assign(self.consumer.client(), &starts));
         self.rebalance = Rebalance::Steady;
         self.apply_pauses();

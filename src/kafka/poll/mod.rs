@@ -7,7 +7,7 @@ mod pause;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,12 +68,22 @@ const NOW: u8 = 2;
 pub struct PollHandle {
     queue: Arc<Queue>,
     stop: Arc<AtomicU8>,
-    grace: Arc<std::sync::Mutex<Duration>>,
+    grace: Arc<Mutex<Duration>>,
+    /// Topics that were deleted and made again under the same name.
+    recreated: Arc<Mutex<Vec<String>>>,
 }
 
 impl PollHandle {
     /// Makes the thread look at its intake now.
     pub fn wake(&self) {
+        self.queue.wake();
+    }
+
+    /// Says that a topic has another id now: what is known of its partitions is dropped, and they are looked up anew (B3).
+    pub fn recreated(&self, topic: &str) {
+        if let Ok(mut recreated) = self.recreated.lock() {
+            recreated.push(topic.to_owned());
+        }
         self.queue.wake();
     }
 
@@ -181,7 +191,8 @@ impl<I: Intake> Poller<I> {
         let handle = PollHandle {
             queue: Arc::clone(&queue),
             stop: Arc::new(AtomicU8::new(RUN)),
-            grace: Arc::new(std::sync::Mutex::new(options.drain_deadline)),
+            grace: Arc::new(Mutex::new(options.drain_deadline)),
+            recreated: Arc::default(),
         };
         Ok(Poller {
             consumer: Arc::new(consumer),
