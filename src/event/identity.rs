@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 use vrl::value::Value;
 
-use super::{Event, Origin};
+use super::{Event, Header, Origin};
 
 static BASE32_LOWER: LazyLock<data_encoding::Encoding> = LazyLock::new(|| {
     let mut spec = Specification::new();
@@ -37,12 +37,22 @@ pub fn webhook_id(origin: &Origin, service: &str, part: u32) -> String {
     id
 }
 
-/// The event id: from the envelope (`metadata.eventId`, `event_id`, `id`, as text or integer), else from the header
-/// `ce_id`, `event_id` or `eventId`, else `topic id/partition/offset`. `value` is the record's value as it was decoded,
-/// `Value::Null` where nothing looked into it.
+/// The event id: what the event says of itself ([`own_event_id`]), else `topic id/partition/offset`. `value` is the record's
+/// value as it was decoded, `Value::Null` where nothing looked into it.
 ///
 /// Source: design, section 5.
 pub fn event_id(event: &Event, value: &Value) -> String {
+    own_event_id(&event.headers, value).unwrap_or_else(|| {
+        let origin = &event.origin;
+        format!("{}/{}/{}", origin.topic.identity(), origin.partition, origin.offset)
+    })
+}
+
+/// The id that an event brings: of the envelope (`metadata.eventId`, `event_id`, `id`, as text or integer), else of the
+/// header `ce_id`, `event_id` or `eventId`. Empty counts as absent.
+///
+/// Source: design, section 5.
+pub fn own_event_id(headers: &[Header], value: &Value) -> Option<String> {
     let text = |value: &Value| match value {
         Value::Integer(number) => Some(number.to_string()),
         other => other.to_str().filter(|text| !text.is_empty()).map(str::to_owned),
@@ -54,15 +64,12 @@ pub fn event_id(event: &Event, value: &Value) -> String {
         .or_else(|| value.get(vrl::path!("id")).and_then(text));
     let header = || {
         ["ce_id", "event_id", "eventId"].into_iter().find_map(|name| {
-            let bytes = event.header(name)?;
-            std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty()).map(str::to_owned)
+            let last = headers.iter().rev().find(|header| header.name == name.as_bytes())?;
+            let text = std::str::from_utf8(last.value.as_ref()?).ok()?;
+            (!text.is_empty()).then(|| text.to_owned())
         })
     };
-    let position = || {
-        let origin = &event.origin;
-        format!("{}/{}/{}", origin.topic.identity(), origin.partition, origin.offset)
-    };
-    envelope.or_else(header).unwrap_or_else(position)
+    envelope.or_else(header)
 }
 
 #[cfg(test)]

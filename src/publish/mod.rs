@@ -2,5 +2,6 @@
 
 mod problem;
 pub mod topic;
+pub mod route;
 
 pub use problem::Problem;

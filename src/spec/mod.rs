@@ -4,7 +4,6 @@ pub mod span;
 pub mod diagnostic;
 pub mod units;
 pub mod tree;
-mod pending;
 pub mod source;
 pub mod pipeline;
 pub mod runtime;

@@ -8,11 +8,11 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::pending::Route;
 use super::source;
 use super::units::{Duration, Ratio};
 use crate::deliver::{dead_letter, retry};
 use crate::handler;
+use crate::publish::route::Spec as Route;
 use crate::transform::Item;
 
 /// A Weir pipeline: where events come from, what is done with them, where they go.

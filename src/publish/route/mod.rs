@@ -1,0 +1,312 @@
+//! One entry of `publish`: from an event, and the handler's answer where there is one, to the record to produce. Pure.
+
+mod answer;
+mod build;
+mod written;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
+use vrl::value::Value;
+
+use super::topic;
+use crate::codec::Format;
+use crate::event::{self, Body, Event, Header, Outgoing, Trace};
+use crate::outcome::{Answer, Code, Failure};
+use crate::plan::expr::{
+    Expression, Predicate, Surroundings, Template, ValueTemplate, View, answer_body, measure,
+};
+
+use answer::header;
+pub use written::{EXAMPLE, PartitionBy, Spec};
+
+/// The longest value that is made; what passes untouched is bounded where it was read.
+const MAX_VALUE: usize = measure::MAX_BYTES;
+/// What surrounds the event that is published.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Attempts made.
+    pub attempts: u32,
+    /// The source event's id as it was before the transforms; `None` lets it be taken from the event as it is now.
+    pub event_id: Option<&'a str>,
+    /// The webhook id of the event's part.
+    pub webhook_id: &'a str,
+    /// What the handler answered; `None` without a handler.
+    pub answer: Option<&'a Answer>,
+}
+
+/// What an entry is built for.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Its index in the list of entries: part of event ids, so it counts from 0 and never changes at run time.
+    pub index: usize,
+    /// Whether the stage has a handler.
+    pub handler: bool,
+    /// The source's format.
+    pub source: Format,
+}
+
+/// One entry, compiled.
+#[derive(Debug)]
+pub struct Route {
+    place: Place,
+    topic: Topic,
+    when: Option<Predicate>,
+    key: Option<Template>,
+    headers: Vec<(Bytes, Template)>,
+    format: Format,
+    value: Content,
+    partition: Option<Expression>,
+    reads_response_body: bool,
+}
+
+#[derive(Debug)]
+enum Topic {
+    Literal(Arc<str>),
+    Template(Template),
+}
+
+#[derive(Debug)]
+enum Content {
+    /// The handler's answer.
+    Answer,
+    /// The event's value, untouched where nothing has looked into it.
+    Event,
+    /// The event's value in another format than the source's.
+    Encoded,
+    Template(ValueTemplate),
+}
+
+/// The records of all entries, in order; those whose `when` is false are left out.
+pub fn render(routes: &[Route], event: &Event, inputs: &Inputs<'_>) -> Result<Vec<Outgoing>, Failure> {
+    let around = Surroundings { attempts: inputs.attempts, id: inputs.event_id, answer: inputs.answer };
+    let view = View::of(event, around);
+    let mut records = Vec::with_capacity(routes.len());
+    for route in routes {
+        records.extend(route.render(&view, inputs)?);
+    }
+    Ok(records)
+}
+
+impl Route {
+    /// Whether `%response.body` is read, also by the default value: the handler then asks for an answer (`prefer: reply`),
+    /// and an answer that breaks off is one to ask for again.
+    pub fn reads_response_body(&self) -> bool {
+        self.reads_response_body
+    }
+
+    /// Whether the event's value has to be decoded.
+    pub fn looks_into_payload(&self) -> bool {
+        let value = match &self.value {
+            Content::Answer | Content::Event => false,
+            Content::Encoded => true,
+            Content::Template(template) => template.looks_into_payload(),
+        };
+        value
+            || self.when.as_ref().is_some_and(Predicate::looks_into_payload)
+            || self.partition.as_ref().is_some_and(Expression::looks_into_payload)
+            || self.templates().any(Template::looks_into_payload)
+    }
+
+    /// The topic, where no record puts anything into its name.
+    pub fn literal_topic(&self) -> Option<&Arc<str>> {
+        match &self.topic {
+            Topic::Literal(name) => Some(name),
+            Topic::Template(_) => None,
+        }
+    }
+
+    /// The record to produce; `None` where `when` is false. With an answer every failure is `invalid` (`answer`) and carries
+    /// it, so that a replay of the dead letter starts here.
+    pub fn render(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Failure> {
+        let Some(answer) = inputs.answer else { return self.record(view, inputs) };
+        let readable = |answer| if self.reads_response_body { answer_body(answer).map(drop) } else { Ok(()) };
+        readable(answer)
+            .map_err(|what| Failure::invalid(Code::Answer, what))
+            .and_then(|()| self.record(view, inputs))
+            .map_err(|failure| {
+                let code = if failure.code == Code::TooLarge { failure.code } else { Code::Answer };
+                Failure { code, ..failure }.with_answer(answer.clone())
+            })
+    }
+
+    fn record(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Failure> {
+        if let Some(when) = &self.when
+            && !when.test(view)?
+        {
+            return Ok(None);
+        }
+        let event = view.event();
+        let topic = self.topic(view)?;
+        let content = self.content(view, inputs.answer)?;
+        let key = match (&self.key, content.partition_key) {
+            (Some(template), _) => template.render_bytes(view)?,
+            (None, Some(key)) => Some(key.into()),
+            (None, None) => event.key.clone(),
+        };
+        let mut headers = content.headers;
+        self.add_headers(&mut headers, view, inputs, &content.parsed)?;
+        let timestamp = event.origin.timestamp.filter(|millis| *millis >= 0);
+        let partition = self.partition(view)?;
+        Ok(Some(Outgoing { topic, partition, key, value: content.value, headers, timestamp }))
+    }
+
+    fn topic(&self, view: &View<'_>) -> Result<Arc<str>, Failure> {
+        let template = match &self.topic {
+            Topic::Literal(name) => return Ok(Arc::clone(name)),
+            Topic::Template(template) => template,
+        };
+        let name = template.render_text(view)?;
+        match topic::fault(&name) {
+            None => Ok(name.into()),
+            Some(fault) => Err(Failure::invalid(Code::Template, format!("rendering `topic`: {fault}"))),
+        }
+    }
+
+    fn content(&self, view: &View<'_>, given: Option<&Answer>) -> Result<Rendered, Failure> {
+        let event = view.event();
+        match (&self.value, &event.body) {
+            (Content::Answer, _) => {
+                let Some(given) = given else {
+                    return Err(Failure::invalid(Code::Answer, "publishing: the answer is not there"));
+                };
+                let content = answer::content(given, self.format)
+                    .map_err(|what| Failure::invalid(Code::Answer, what))?;
+                // Only for an id of its own; what is not JSON has none.
+                let parsed = event::json::parse(&content.value).unwrap_or(Value::Null);
+                Ok(Rendered {
+                    value: Some(content.value),
+                    headers: content.headers,
+                    partition_key: content.partition_key,
+                    parsed,
+                })
+            }
+            (Content::Template(template), _) => {
+                let parsed = template.render(view)?;
+                measure::check(&parsed).map_err(|what| Failure::invalid(Code::Template, what))?;
+                let value = self.format.encode(&parsed, MAX_VALUE)?;
+                Ok(Rendered { value, headers: Vec::new(), partition_key: None, parsed })
+            }
+            (Content::Event, Body::Raw(value)) => {
+                let (headers, parsed) = (passed_on(event), Value::Null);
+                Ok(Rendered { value: value.clone(), headers, partition_key: None, parsed })
+            }
+            (Content::Event | Content::Encoded, _) => {
+                let parsed = view.value().clone();
+                let value = self.format.encode(&parsed, MAX_VALUE)?;
+                Ok(Rendered { value, headers: passed_on(event), partition_key: None, parsed })
+            }
+        }
+    }
+
+    /// Headers of the file, then those that tie the event to what caused it, where it does not bring them.
+    fn add_headers(
+        &self,
+        headers: &mut Vec<Header>,
+        view: &View<'_>,
+        inputs: &Inputs<'_>,
+        parsed: &Value,
+    ) -> Result<(), Failure> {
+        for (name, template) in &self.headers {
+            headers.retain(|header| header.name != name);
+            headers.push(Header { name: name.clone(), value: template.render_bytes(view)? });
+        }
+        let event = view.event();
+        let has = |headers: &[Header], name: &str| headers.iter().any(|h| h.name == name.as_bytes());
+        let source_id = match inputs.event_id {
+            Some(id) => id.to_owned(),
+            None => event::event_id(event, view.value()),
+        };
+        let own_id = event::own_event_id(headers, parsed);
+        if own_id.is_none() {
+            headers.push(header("ce_id", &format!("{}-{}", inputs.webhook_id, self.place.index)));
+        }
+        // An event that is passed on under its own id has not caused itself.
+        if own_id.as_ref() != Some(&source_id) && !has(headers, "ce_causationid") {
+            headers.push(header("ce_causationid", &source_id));
+        }
+        if !has(headers, "ce_correlationid")
+            && let Some(id) = event::correlation_id(event, view.value())
+        {
+            headers.push(header("ce_correlationid", &id));
+        }
+        if !has(headers, "traceparent") {
+            headers.push(header("traceparent", &Trace::of(event).child()));
+        }
+        if !has(headers, "tracestate")
+            && let Some(state) = event.header("tracestate")
+        {
+            headers.push(Header { name: Bytes::from_static(b"tracestate"), value: Some(state.clone()) });
+        }
+        Ok(())
+    }
+
+    fn partition(&self, view: &View<'_>) -> Result<Option<i32>, Failure> {
+        let Some(expression) = &self.partition else { return Ok(None) };
+        match expression.eval(view)? {
+            Value::Integer(number) if number >= 0 && i32::try_from(number).is_ok() => {
+                Ok(i32::try_from(number).ok())
+            }
+            other => Err(Failure::invalid(
+                Code::Template,
+                format!("`partition` gave {}, not the number of a partition", other.kind_str()),
+            )),
+        }
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        let topic = match &self.topic {
+            Topic::Literal(_) => None,
+            Topic::Template(template) => Some(template),
+        };
+        topic.into_iter().chain(&self.key).chain(self.headers.iter().map(|(_, template)| template))
+    }
+
+    fn find_response_body(&self) -> bool {
+        let value = match &self.value {
+            Content::Answer => true,
+            Content::Event | Content::Encoded => false,
+            Content::Template(template) => any_path(template, &is_response_body),
+        };
+        value
+            || self.when.as_ref().is_some_and(|when| when.reads().iter().any(is_response_body))
+            || self.partition.as_ref().is_some_and(|e| e.reads().iter().any(is_response_body))
+            || self.templates().any(|template| template.paths().any(is_response_body))
+    }
+}
+
+struct Rendered {
+    value: Option<Bytes>,
+    headers: Vec<Header>,
+    partition_key: Option<String>,
+    /// The value, for an id of its own; null where nothing looked into it.
+    parsed: Value,
+}
+
+/// The headers of an event that goes on as it is: its own, but the span, which is a new one.
+fn passed_on(event: &Event) -> Vec<Header> {
+    event.headers.iter().filter(|header| header.name != "traceparent").cloned().collect()
+}
+
+/// Whether a path is `%response.body`, below it, or above it.
+fn is_response_body(path: &OwnedTargetPath) -> bool {
+    let is = |at: usize, name: &str| match path.path.segments.get(at) {
+        Some(OwnedSegment::Field(field)) => field.as_str() == name,
+        Some(OwnedSegment::Index(_)) => false,
+        None => true,
+    };
+    path.prefix == PathPrefix::Metadata && is(0, "response") && is(1, "body")
+}
+
+fn any_path(template: &ValueTemplate, test: &impl Fn(&OwnedTargetPath) -> bool) -> bool {
+    match template {
+        ValueTemplate::Literal(_) => false,
+        ValueTemplate::Text(template) => template.paths().any(test),
+        ValueTemplate::List(list) => list.iter().any(|item| any_path(item, test)),
+        ValueTemplate::Map(map) => map.iter().any(|(_, item)| any_path(item, test)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
