@@ -1,3 +1,5 @@
+//! Lanes as stories and as a model.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Room in the metadata, against the encoder.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The tracker against a naive model, and its stories.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

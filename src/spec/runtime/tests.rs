@@ -1,3 +1,5 @@
+//! The runtime file: what it takes, what it refuses, what it says.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
