@@ -10,6 +10,9 @@ use super::{BoxFuture, Call, Context, Handler};
 use crate::event::{Body, Event, webhook_id};
 use crate::outcome::{Answer, BodyEnd, Failure};
 
+/// A stage that writes each event to Weir's log.
+pub const EXAMPLE: &str = "handler: { log: { level: info, payload: true } }";
+
 /// Writes one line to Weir's log for each event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

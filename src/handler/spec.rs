@@ -111,7 +111,13 @@ impl JsonSchema for Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::egress::{self, Egress};
+    use crate::handler::{Context, build};
+    use crate::settings::References;
+    use crate::spec::span::Source;
+    use crate::spec::tree::{self, Document};
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     fn read(value: Value) -> Result<Spec, String> {
         serde_json::from_value(value).map_err(|error| error.to_string())
@@ -158,5 +164,52 @@ mod tests {
         {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[derive(Deserialize)]
+    struct File {
+        handler: Option<Spec>,
+    }
+
+    fn read_file(text: &str) -> (Option<Spec>, Vec<String>) {
+        let mut findings = Vec::new();
+        let source = Source::new("example", text);
+        let mut document = Document::parse(&source, &mut findings).unwrap();
+        let file: Option<File> = tree::read(&mut document, &mut findings);
+        (file.and_then(|file| file.handler), findings.iter().map(|f| format!("{f:?}")).collect())
+    }
+
+    #[test]
+    fn the_examples_are_read_and_run() {
+        let egress = Egress::new(&egress::Spec::default(), &[]).unwrap();
+        let context = Context {
+            service: "order-billing".into(),
+            revision: "r1".into(),
+            max_in_flight: 256,
+            reads_answer: false,
+            egress: Arc::new(egress),
+        };
+        for example in [webhook::EXAMPLE, log::EXAMPLE] {
+            let (spec, findings) = read_file(example);
+            assert!(findings.is_empty(), "{findings:?}");
+            build(&spec.unwrap(), &context, &References::default()).unwrap();
+        }
+        let sql = Spec::Sql(Box::new(sql::Spec {
+            url: "sqlite:x".into(),
+            statement: "select 1".into(),
+            params: Default::default(),
+            batch: None,
+        }));
+        assert!(build(&sql, &context, &References::default()).is_err());
+    }
+
+    #[test]
+    fn a_fault_inside_of_a_block_is_placed() {
+        let (_, findings) =
+            read_file("handler:\n  webhook:\n    url: https://x/\n    timeouts: { dsn: 5s }\n");
+        assert!(findings.iter().any(|finding| finding.contains("dsn")), "{findings:?}");
+        let (_, findings) =
+            read_file("handler:\n  webhook:\n    url: https://x/\n    breaker: { window: 5 }\n");
+        assert!(findings.iter().any(|finding| finding.contains("window")), "{findings:?}");
     }
 }

@@ -44,7 +44,7 @@ use crate::telemetry::clock;
 
 pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents, CloudEventsBlock, CloudEventsMode,
-    Compress, Content, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
+    Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
 };
 
 /// The longest `timeout`.

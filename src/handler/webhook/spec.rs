@@ -11,6 +11,17 @@ use serde_json::Value;
 use crate::handler::written::{OneOrMany, Rate, StatusRange, block_or_text};
 use crate::spec::units::{Duration, Ratio, Size};
 
+/// A stage that delivers by webhook.
+pub const EXAMPLE: &str = r#"
+handler:
+  webhook:
+    url: https://billing.internal/v1/invoices/{{ .order_id }}
+    headers: { x-tenant: "{{ %headers.tenant }}" }
+    body: { amount_cents: "{{ .amount_cents }}", currency: EUR }
+    accept: [200-299, 409]                 # 409: it is there already
+    timeout: 10s
+"#;
+
 /// Sends each event as an HTTP request.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,8 +1,10 @@
 //! The handler against real receivers on loopback.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use super::testing::{
     OK, Server, Step, attempt, context, egress, event, references, serve, webhook, webhook_by,
@@ -140,6 +142,30 @@ async fn one_connection_carries_one_request_after_the_other() {
     assert_eq!(handler.pool.resting(), 1);
     handler.tidy(clock::now() + Duration::from_secs(90));
     assert_eq!(handler.pool.resting(), 0);
+}
+
+/// A wake-up that is lost would show as a timeout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_over_two_threads_all_end() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+    let answer = [write(head), write("\r\n3\r\nabc\r\n"), write("2\r\nde\r\n0\r\n"), write("\r\n")];
+    let script = (0..1000).flat_map(|_| std::iter::once(Step::Read).chain(answer.clone())).collect();
+    let server = Server::start(vec![script]).await;
+    let handler = Arc::new(webhook(&server.url("/"), &json!({ "concurrency": 32 })));
+    let lanes = (0..32).map(|_| {
+        let handler = Arc::clone(&handler);
+        TaskTracker::new().spawn(async move {
+            for _ in 0..25 {
+                let answer = attempt(&handler, &event(&[b'a'; 5000], &[])).await.unwrap();
+                assert_eq!((&*answer.body, answer.body_end), (&b"abcde"[..], BodyEnd::Complete));
+            }
+        })
+    });
+    for lane in futures_util::future::join_all(lanes).await {
+        lane.unwrap();
+    }
+    assert!(server.connections() <= 32, "{}", server.connections());
+    assert_eq!(server.requests().len(), 800);
 }
 
 #[tokio::test]
