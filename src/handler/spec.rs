@@ -205,11 +205,11 @@ mod tests {
 
     #[test]
     fn a_fault_inside_of_a_block_is_placed() {
-        let (_, findings) =
-            read_file("handler:\n  webhook:\n    url: https://x/\n    timeouts: { dsn: 5s }\n");
-        assert!(findings.iter().any(|finding| finding.contains("dsn")), "{findings:?}");
-        let (_, findings) =
-            read_file("handler:\n  webhook:\n    url: https://x/\n    breaker: { window: 5 }\n");
-        assert!(findings.iter().any(|finding| finding.contains("window")), "{findings:?}");
+        for (block, at) in [("timeouts: { dsn: 5s }", "dsn"), ("breaker: { window: 5 }", "5 }")] {
+            let text = format!("handler:\n  webhook:\n    url: https://x/\n    {block}\n");
+            let (_, findings) = read_file(&text);
+            let at = format!("start: {}", text.find(at).unwrap());
+            assert!(findings.iter().any(|finding| finding.contains(&at)), "{findings:?}");
+        }
     }
 }
