@@ -14,6 +14,7 @@ use crate::support::commits::Commits;
 use crate::support::kafka::{Kafka, next_record, shared};
 use crate::support::ledger::Ledgers;
 use crate::support::load::Load;
+use crate::support::proxy::{Mode, Proxy};
 use crate::support::receiver::{Receiver, status};
 use crate::support::run::Run;
 
@@ -48,6 +49,29 @@ async fn a_killed_broker_comes_back_with_its_log() {
     kafka.start();
     let records = kafka.read(&run, &run.name);
     assert_eq!((records.len(), acked.len()), (LOAD.events, LOAD.events));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_link_to_a_broker_bites_and_heals() {
+    let run = Run::new("rig-link");
+    let (port, target) = tokio::sync::watch::channel(0);
+    let proxy = Proxy::start(target).await;
+    let kafka = Kafka::own(&run.name, Some(proxy.port()));
+    port.send_replace(kafka.faulty_port());
+    kafka.create(&run.name, PARTITIONS, &[]).await;
+    LOAD.produce(&run, &kafka, &run.name).await;
+    let behind = Kafka::behind(proxy.port());
+    assert_eq!(behind.read(&run, &run.name).len(), LOAD.events);
+    let before = proxy.cut();
+    proxy.set(Mode::Down);
+    assert!(behind.committed(&run, "nobody", &run.name, PARTITIONS).is_err(), "nothing passes");
+    assert!(proxy.cut() > before);
+    assert!(
+        kafka.committed(&run, "nobody", &run.name, PARTITIONS).is_ok(),
+        "the other listener does not care"
+    );
+    proxy.set(Mode::Up);
+    assert_eq!(behind.read(&run, &run.name).len(), LOAD.events);
 }
 
 async fn run(broken: bool) -> Ledgers {

@@ -69,6 +69,16 @@ impl Kafka {
         &self.brokers
     }
 
+    /// The port of an own broker's second listener: what a proxy stands in front of.
+    pub(crate) fn faulty_port(&self) -> u16 {
+        self.own.as_ref().expect("only an own broker has one that is known").ports[2]
+    }
+
+    /// The same broker as it is seen through a proxy on this port.
+    pub(crate) fn behind(port: u16) -> Kafka {
+        Kafka { brokers: format!("127.0.0.1:{port}"), own: None }
+    }
+
     /// SIGKILL to an own broker. Returns its process id.
     pub(crate) fn kill(&self) -> u32 {
         let own = self.own.as_ref().expect("only an own broker is killed");
