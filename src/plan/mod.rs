@@ -2,7 +2,12 @@
 
 pub mod expr;
 pub mod check;
+mod compile;
+mod place;
 mod stage;
 
+pub use crate::spec::pipeline::Order;
+pub use crate::spec::source::{OnOutOfRange, OnTombstone};
 pub use crate::transform::Step;
-pub use stage::{DeadLetters, OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage, Start};
+pub use compile::{Environment, compile};
+pub use stage::{DeadLetters, Plan, Revision, Source, Stage, Start};

@@ -14,6 +14,9 @@ use crate::event::Event;
 use crate::handler::Handler;
 use crate::outcome::Failure;
 use crate::plan::expr::Surroundings;
+use crate::publish::route::Route;
+use crate::spec::pipeline::Order;
+use crate::spec::source::{OnOutOfRange, OnTombstone};
 use crate::transform::{self, Emit, Step};
 
 /// A pipeline as it runs.
@@ -87,6 +90,8 @@ pub struct Stage {
     pub steps: Vec<Step>,
     /// The side effect; `None` for Kafka to Kafka.
     pub handler: Option<Arc<dyn Handler>>,
+    /// What is written to topics after the handler has accepted, in order.
+    pub publish: Vec<Route>,
     /// What failures lead to.
     pub policy: Policy,
     /// When the breaker opens; `None` for `breaker: none` or without a handler.
@@ -143,40 +148,4 @@ impl Stage {
     pub fn max_wait(&self) -> Duration {
         self.policy.retry.longest_wait()
     }
-}
-
-/// What is kept in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// The records of a key.
-    #[default]
-    Key,
-    /// The records of a partition.
-    Partition,
-    /// Nothing.
-    None,
-}
-
-/// What becomes of null values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnTombstone {
-    /// They are filtered, and counted.
-    #[default]
-    Skip,
-    /// They go on as null.
-    Deliver,
-    /// They are dead-lettered.
-    Dlq,
-}
-
-/// What becomes of an offset that is not in the log any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnOutOfRange {
-    /// The stage holds and says what is at stake.
-    #[default]
-    Pause,
-    /// Reading goes on at the beginning of the log.
-    Earliest,
-    /// Reading goes on at its end.
-    Latest,
 }

@@ -91,6 +91,7 @@ fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
         paused: false,
         steps: Vec::new(),
         handler: Some(handler),
+        publish: Vec::new(),
         policy: judge::Policy { retry, dlq: true, on_invalid: judge::OnInvalid::Dlq },
         breaker: None,
         dlq: Some(DeadLetters { topic: Arc::from("in.dlq") }),

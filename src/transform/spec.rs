@@ -12,6 +12,7 @@ use super::step::Step;
 use super::{Transform, cast, filter, flatten, redact, remap, remove, rename, set, split};
 use crate::plan::expr::{Finding, Predicate, TreeFinding, finding};
 use crate::settings::{ReferenceError, References};
+use crate::spec::diagnostic::did_you_mean;
 
 /// One item of `transforms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,16 +107,14 @@ pub(super) fn unplaced(list: Vec<Finding>) -> Vec<TreeFinding> {
 
 /// A reference that does not resolve.
 pub(super) fn unresolved<'p>(path: impl IntoIterator<Item = &'p str>, error: &ReferenceError) -> TreeFinding {
-    let finding = Finding::new(finding::UNRESOLVED, error.to_string(), 0..usize::MAX);
-    let finding = match error {
+    let (code, near) = match error {
         ReferenceError::Missing { name, known, .. } => {
-            match finding::nearest(known.iter().map(String::as_str), name) {
-                Some(near) => finding.help(format!("did you mean `{near}`?")),
-                None => finding,
-            }
+            (finding::UNRESOLVED, did_you_mean(name, known.iter().map(String::as_str)))
         }
-        ReferenceError::Malformed(_) => finding,
+        ReferenceError::Malformed(_) => (finding::MALFORMED, None),
     };
+    let mut finding = Finding::new(code, error.to_string(), 0..usize::MAX);
+    finding.help = near.map(|near| format!("did you mean `{near}`?"));
     TreeFinding::at(path, finding)
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use vrl::diagnostic::{Diagnostic, DiagnosticList, Note};
 
 use super::functions;
+use crate::spec::diagnostic::did_you_mean;
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub const PATH: &str = "W0309";
 pub const TOO_LARGE: &str = "W0310";
 /// `${..}` that does not resolve.
 pub const UNRESOLVED: &str = "W0201";
+/// `${` that is no reference.
+pub const MALFORMED: &str = "W0209";
 /// `${..}` inside a program.
 pub const REFERENCE: &str = "W0207";
 
@@ -211,7 +214,7 @@ fn unknown_function(text: &str, said: String, span: Range<usize>) -> Finding {
     }
     let known = functions::allowed().iter().map(|f| f.identifier());
     let finding = Finding::new(UNKNOWN_NAME, format!("there is no function `{name}`"), span);
-    match nearest(known, name) {
+    match did_you_mean(name, known) {
         Some(known) => finding.help(format!("did you mean `{known}`?")),
         None => finding.cause(said),
     }
@@ -225,15 +228,6 @@ fn unknown_variable(source: &str, text: &str, span: Range<usize>) -> Finding {
             .help(format!("no templates in a program; join texts with `+`: \"..\" + string!({name})"));
     }
     finding.help(format!("a path of the value begins with a full stop: .{name}"))
-}
-
-/// The name that was probably meant.
-pub fn nearest<'k>(known: impl Iterator<Item = &'k str>, name: &str) -> Option<&'k str> {
-    known
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2 && *distance < name.len())
-        .map(|(_, known)| known)
 }
 
 fn syntax_help(source: &str) -> String {

@@ -15,6 +15,7 @@ use super::measure;
 use super::view::{Field, Reads, Surroundings, View, metadata_kind};
 use crate::event::Event;
 use crate::outcome::{Code, Failure};
+use crate::spec::diagnostic::did_you_mean;
 
 /// The longest source, in bytes.
 pub const MAX_SOURCE: usize = 64 * 1024;
@@ -257,7 +258,7 @@ fn unknown_metadata(source: &str) -> Vec<Finding> {
 /// `%NAME` that is none of the names of [`Field`].
 pub(super) fn unknown_metadata_finding(name: &str, span: Range<usize>) -> Finding {
     let finding = Finding::new(finding::UNKNOWN_METADATA, format!("`%{name}` does not exist"), span);
-    match finding::nearest(Field::ALL.iter().map(|field| field.name()), name) {
+    match did_you_mean(name, Field::ALL.iter().map(|field| field.name())) {
         Some(known) => finding.help(format!("did you mean `%{known}`?")),
         None => {
             let known: Vec<String> = Field::ALL.iter().map(|f| format!("%{}", f.name())).collect();

@@ -1,0 +1,373 @@
+//! From what was written to what runs: defaults settled, programs compiled, references resolved, every finding placed in
+//! the file and none kept back. Pure: no file, no network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::expr::{TreeFinding, finding};
+use super::place;
+use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
+use crate::deliver::breaker::Numbers;
+use crate::deliver::{judge, retry};
+use crate::handler::egress::Egress;
+use crate::handler::webhook::{Breaker, BreakerNumbers};
+use crate::handler::{self, Handler};
+use crate::publish::route::{Place, Route};
+use crate::publish::topic;
+use crate::settings::{ReferenceError, References};
+use crate::spec::PipelineFile;
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::pipeline::{self, Pipeline};
+use crate::spec::source;
+use crate::spec::tree::{Document, Path};
+use crate::transform::Step;
+
+/// What a file is compiled against.
+#[derive(Debug, Clone)]
+pub struct Environment<'a> {
+    /// What `${..}` resolves to.
+    pub references: &'a References,
+    /// Where handlers may send to.
+    pub egress: Arc<Egress>,
+}
+
+/// A name that is not one.
+const NAME: &str = "W0202";
+/// A topic's or group's name that Kafka does not take.
+const TOPIC: &str = "W0203";
+/// A stage that does nothing, or a file without one.
+const NOTHING: &str = "W0205";
+/// A key that a file with `stages` has in its stages.
+const BESIDE_STAGES: &str = "W0116";
+/// Numbers of `retry` or words of `dlq` that do not fit together.
+const VALUES: &str = "W0117";
+/// What is wrong with a handler's block.
+const HANDLER: &str = "W0801";
+
+/// Records at once where the file does not say: with a handler, and without.
+const MAX_IN_FLIGHT: (usize, usize) = (256, 4_096);
+/// A name is part of group, client and metric names.
+const NAME_MAX: usize = 63;
+
+/// Compiles a file. Findings are added, but for those that `check` has made of the same place already; `None` where one
+/// of them, old or new, is an error of this file.
+pub fn compile(
+    file: &PipelineFile,
+    environment: &Environment<'_>,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<Plan> {
+    let (document, spec) = (file.document.as_ref()?, file.spec.as_ref()?);
+    let revision = Revision::of(document.source.text());
+    let mut compiler = Compiler { document, spec, environment, revision: &revision, findings: Vec::new() };
+    let stages = compiler.stages();
+    for found in compiler.findings {
+        if !findings.iter().any(|known| says_it(known, &found)) {
+            findings.push(found);
+        }
+    }
+    let broken = findings.iter().any(|f| f.is_error() && Arc::ptr_eq(&f.primary.source, &document.source));
+    let stages: Option<Vec<_>> = stages.into_iter().collect();
+    let stages = stages.filter(|stages| !broken && !stages.is_empty())?;
+    Some(Plan { pipeline: spec.pipeline.clone(), revision, stages })
+}
+
+/// Whether `known` is of the same code at the same place.
+fn says_it(known: &Diagnostic, found: &Diagnostic) -> bool {
+    let (a, b) = (&known.primary, &found.primary);
+    let overlap = a.span.start < b.span.end && b.span.start < a.span.end;
+    known.code == found.code && Arc::ptr_eq(&a.source, &b.source) && (overlap || a.span == b.span)
+}
+
+struct Compiler<'a, 'e> {
+    document: &'a Document,
+    spec: &'a Pipeline,
+    environment: &'a Environment<'e>,
+    revision: &'a Revision,
+    findings: Vec<Diagnostic>,
+}
+
+impl Compiler<'_, '_> {
+    fn stages(&mut self) -> Vec<Option<Arc<Stage>>> {
+        let root = Path::root();
+        self.name(&self.spec.pipeline, &root.then("pipeline"), false);
+        self.one_form();
+        let mut stages = Vec::new();
+        for (name, written) in self.spec.stages() {
+            let path = match name {
+                Some(name) => root.then("stages").then(name),
+                None => root.clone(),
+            };
+            if let Some(name) = name {
+                self.name(name, &path, true);
+            }
+            let stage = self.stage(name, &written, &path);
+            stages.push(stage.map(Arc::new));
+        }
+        stages
+    }
+
+    fn name(&mut self, name: &str, path: &Path, is_key: bool) {
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(legal) {
+            return;
+        }
+        let label = if is_key { self.document.key_label(path, "") } else { self.document.label(path, "") };
+        let message = format!("`{name}` is not a name");
+        let help =
+            format!("a name is 1 to {NAME_MAX} of a-z, 0-9 and -: it becomes part of group and metric names");
+        self.findings.push(Diagnostic::error(NAME, message, label).with_help(help));
+    }
+
+    /// A file has its one stage at the top, or several under `stages`.
+    fn one_form(&mut self) {
+        let root = Path::root();
+        if self.spec.stages.is_none() {
+            if self.spec.source.is_none() && self.document.root.get("source").is_none() {
+                let label = self.document.label(&root.then("pipeline"), "");
+                let message = "this pipeline has no `source`";
+                let help = "name a topic: source: shop.orders.v1";
+                self.findings.push(Diagnostic::error(NOTHING, message, label).with_help(help));
+            }
+            return;
+        }
+        for key in ["source", "transforms", "handler", "publish"] {
+            if self.document.root.get(key).is_some() {
+                let label = self.document.key_label(&root.then(key), "");
+                let message = format!("`{key}` stands beside `stages`");
+                let help = format!("move `{key}` into the stage that it belongs to");
+                self.findings.push(Diagnostic::error(BESIDE_STAGES, message, label).with_help(help));
+            }
+        }
+        if self.spec.stages.as_ref().is_some_and(|stages| stages.is_empty()) {
+            let label = self.document.label(&root.then("stages"), "");
+            self.findings.push(Diagnostic::error(NOTHING, "`stages` has no stage", label));
+        }
+    }
+
+    fn stage(&mut self, name: Option<&str>, written: &pipeline::Stage, path: &Path) -> Option<Stage> {
+        let pipeline = self.spec.pipeline.clone();
+        let service = name.map_or_else(|| pipeline.clone(), |name| format!("{pipeline}.{name}"));
+        let source = self.source(&written.source, &service, &path.then("source"));
+        let steps = self.steps(written, path);
+        let in_flight = if written.handler.is_some() { MAX_IN_FLIGHT.0 } else { MAX_IN_FLIGHT.1 };
+        let max_in_flight =
+            written.max_in_flight.map_or(in_flight, |n| usize::try_from(n.get()).unwrap_or(usize::MAX));
+        let publish = self.publish(written, path);
+        let reads_answer =
+            publish.as_ref().is_some_and(|routes| routes.iter().any(Route::reads_response_body));
+        let handler = written.handler.as_ref().map(|handler| {
+            let context = handler::Context {
+                service: service.clone(),
+                revision: self.revision.short().to_owned(),
+                max_in_flight,
+                reads_answer,
+                egress: Arc::clone(&self.environment.egress),
+            };
+            self.handler(handler, &context, &path.then("handler"))
+        });
+        let retry = self.retry(written, path);
+        let dlq = written.dlq.as_ref().map(|dlq| {
+            let base = self.written_at(path, "dlq");
+            dlq.build(self.environment.references)
+                .map_err(|list| {
+                    for found in list {
+                        self.problem(&base, &found.path, VALUES, &found.message, None);
+                    }
+                })
+                .map(|topic| DeadLetters { topic: topic.into() })
+        });
+        if handler.is_none() && written.publish.0.is_empty() {
+            let label = self.document.label(&path.then("source"), "");
+            let help = "add a `handler` or a `publish`; `handler: log` writes each event to the log";
+            let message = "this stage reads records and does nothing with them";
+            self.findings.push(Diagnostic::error(NOTHING, message, label).with_help(help));
+        }
+        let (handler, dlq) = (handler.transpose().ok()?, dlq.transpose().ok()?);
+        let (source, steps, retry, publish) = (source?, steps?, retry?, publish?);
+        let looks_into_payload = steps.iter().any(Step::looks_into_payload)
+            || handler.as_ref().is_some_and(|handler| handler.reads_value())
+            || publish.iter().any(Route::looks_into_payload);
+        Some(Stage {
+            service,
+            pipeline,
+            stage: name.map(str::to_owned),
+            revision: self.revision.clone(),
+            paused: self.spec.paused,
+            order: written.order.unwrap_or_default(),
+            max_in_flight,
+            steps,
+            policy: judge::Policy {
+                retry,
+                dlq: dlq.is_some(),
+                on_invalid: on_invalid(written.source.on_invalid),
+            },
+            breaker: written.handler.as_ref().and_then(breaker),
+            handler,
+            publish,
+            dlq,
+            source,
+            looks_into_payload,
+        })
+    }
+
+    fn source(&mut self, written: &source::Spec, service: &str, path: &Path) -> Option<Source> {
+        let one = written.topics.len() == 1 && self.document.at(&path.then("topics")).is_none();
+        let mut topics = Vec::new();
+        for (at, topic) in written.topics.iter().enumerate() {
+            let path = if one { path.then("topic") } else { path.then("topics").then(at) };
+            let name = self.resolve(topic, &path)?;
+            if let Some(fault) = topic::fault(&name) {
+                self.findings.push(Diagnostic::error(TOPIC, fault, self.document.label(&path, "")));
+            }
+            topics.push(name);
+        }
+        let group = match &written.group {
+            Some(group) => self.resolve(group, &path.then("group"))?,
+            None => format!("weir.{service}"),
+        };
+        if group.trim().is_empty() || group.len() > 249 {
+            let label = self.document.label(&path.then("group"), "");
+            self.findings.push(Diagnostic::error(TOPIC, "a group's name has 1 to 249 characters", label));
+        }
+        let start = match written.start {
+            source::Start::Earliest => Start::Earliest,
+            source::Start::Latest => Start::Latest,
+            source::Start::At(time) => Start::At(time.as_millisecond()),
+        };
+        Some(Source {
+            topics,
+            group,
+            start,
+            format: written.format,
+            on_tombstone: written.on_tombstone,
+            on_out_of_range: written.on_out_of_range,
+        })
+    }
+
+    fn resolve(&mut self, text: &str, path: &Path) -> Option<String> {
+        match self.environment.references.resolve(text) {
+            Ok(resolved) => Some(resolved.expose().to_owned()),
+            Err(error) => {
+                let label = self.document.label(path, "");
+                let code = match &error {
+                    ReferenceError::Missing { .. } => finding::UNRESOLVED,
+                    ReferenceError::Malformed(_) => finding::MALFORMED,
+                };
+                self.findings.push(Diagnostic::error(code, error.to_string(), label));
+                None
+            }
+        }
+    }
+
+    fn steps(&mut self, written: &pipeline::Stage, path: &Path) -> Option<Vec<Step>> {
+        let mut steps = Some(Vec::new());
+        for (at, item) in written.transforms.iter().enumerate() {
+            match item.build(at, self.environment.references) {
+                Ok(step) => {
+                    if let Some(steps) = &mut steps {
+                        steps.push(step);
+                    }
+                }
+                Err(found) => {
+                    self.tree_findings(&path.then("transforms").then(at), &found);
+                    steps = None;
+                }
+            }
+        }
+        steps
+    }
+
+    fn publish(&mut self, written: &pipeline::Stage, path: &Path) -> Option<Vec<Route>> {
+        let mut routes = Some(Vec::new());
+        for (index, route) in written.publish.0.iter().enumerate() {
+            let place = Place { index, handler: written.handler.is_some(), source: written.source.format };
+            match Route::build(route, place, self.environment.references) {
+                Ok(route) => {
+                    if let Some(routes) = &mut routes {
+                        routes.push(route);
+                    }
+                }
+                Err(found) => {
+                    self.tree_findings(&path.then("publish").then(index), &found);
+                    routes = None;
+                }
+            }
+        }
+        routes
+    }
+
+    fn handler(
+        &mut self,
+        written: &handler::Spec,
+        context: &handler::Context,
+        path: &Path,
+    ) -> Result<Arc<dyn Handler>, ()> {
+        handler::build(written, context, self.environment.references).map_err(|list| {
+            for found in list {
+                self.problem(path, &found.path, HANDLER, &found.message, found.help.as_deref());
+            }
+        })
+    }
+
+    fn retry(&mut self, written: &pipeline::Stage, path: &Path) -> Option<retry::Policy> {
+        let spec = written.retry.clone().unwrap_or_default();
+        let cap = match &written.handler {
+            Some(handler::Spec::Webhook(webhook)) => webhook.retry_after_max.0,
+            Some(handler::Spec::Log(_) | handler::Spec::Sql(_)) | None => retry::RETRY_AFTER_MAX,
+        };
+        let base = self.written_at(path, "retry");
+        retry::Policy::build(&spec, cap)
+            .map_err(|list| {
+                for found in list {
+                    self.problem(&base, &found.path, VALUES, &found.message, None);
+                }
+            })
+            .ok()
+    }
+
+    /// Where a key of a stage is written: in the stage, or beside `stages` as the default of each.
+    fn written_at(&self, stage: &Path, key: &str) -> Path {
+        let own = stage.then(key);
+        if self.document.at(&own).is_some() { own } else { Path::root().then(key) }
+    }
+
+    fn tree_findings(&mut self, base: &Path, found: &[TreeFinding]) {
+        self.findings.extend(found.iter().map(|found| place::tree_finding(self.document, base, found)));
+    }
+
+    fn problem(&mut self, base: &Path, key: &str, code: &'static str, message: &str, help: Option<&str>) {
+        let diagnostic = place::problem(self.document, base, key, code, message);
+        self.findings.push(match help {
+            Some(help) => diagnostic.with_help(help),
+            None => diagnostic,
+        });
+    }
+}
+
+fn on_invalid(written: source::OnInvalid) -> judge::OnInvalid {
+    match written {
+        source::OnInvalid::Dlq => judge::OnInvalid::Dlq,
+        source::OnInvalid::Pause => judge::OnInvalid::Pause,
+        source::OnInvalid::Discard => judge::OnInvalid::Discard,
+    }
+}
+
+/// The numbers of a handler's breaker; `None` for `breaker: none`, and for handlers that need none.
+fn breaker(handler: &handler::Spec) -> Option<Numbers> {
+    let handler::Spec::Webhook(webhook) = handler else { return None };
+    let Breaker::On(numbers) = &webhook.breaker else { return None };
+    let BreakerNumbers { consecutive, window, min_attempts, min_keys, failure_ratio } = *numbers;
+    Some(Numbers {
+        in_a_row: consecutive,
+        window: window.0,
+        attempts: min_attempts,
+        keys: usize::try_from(min_keys).unwrap_or(usize::MAX),
+        share: failure_ratio.0,
+        first_wait: Duration::from_secs(1),
+        longest_wait: Duration::from_secs(30),
+        retry_after_max: webhook.retry_after_max.0,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,49 @@
+//! From a finding inside a block to its line and column in the file.
+
+use super::expr::{Finding, TreeFinding};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::tree::{Document, Kind, Path};
+
+/// A finding in a block that stands at `base`.
+pub(super) fn tree_finding(document: &Document, base: &Path, found: &TreeFinding) -> Diagnostic {
+    let path = walk(document, base, found.path.iter().map(String::as_str));
+    let Finding { code, message, span, cause, help, vrl: _ } = found.finding.clone();
+    let label = match found.on_key {
+        true => document.key_label(&path, ""),
+        false if span.is_empty() || span.end == usize::MAX => document.label(&path, ""),
+        false => document.label_in(&path, span, ""),
+    };
+    let diagnostic = Diagnostic::error(code, message, label);
+    let diagnostic = match cause {
+        Some(cause) => diagnostic.with_cause(cause),
+        None => diagnostic,
+    };
+    match help {
+        Some(help) => diagnostic.with_help(help),
+        None => diagnostic,
+    }
+}
+
+/// Something that is wrong at a key such as `webhook.headers.x-kind` or `waits[1]` of a block that stands at `base`.
+pub(super) fn problem(
+    document: &Document,
+    base: &Path,
+    key: &str,
+    code: &'static str,
+    message: &str,
+) -> Diagnostic {
+    let steps = key.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty());
+    let path = walk(document, base, steps);
+    Diagnostic::error(code, message, document.label(&path, ""))
+}
+
+/// Follows keys and decimal indexes: which of the two a step is, the file says.
+fn walk<'s>(document: &Document, base: &Path, steps: impl Iterator<Item = &'s str>) -> Path {
+    steps.fold(base.clone(), |path, step| {
+        let in_list = document.at(&path).is_some_and(|node| matches!(node.kind, Kind::List(_)));
+        match step.parse::<usize>() {
+            Ok(index) if in_list => path.then(index),
+            Ok(_) | Err(_) => path.then(step),
+        }
+    })
+}
