@@ -15,6 +15,7 @@ use crate::outcome::{
     Answer, Code, Failure, Filter, HoldCause, Outcome, Owed, Parts, Progress, Reason, Verdict,
 };
 use crate::plan::{OnTombstone, Stage};
+use crate::publish::route::{self, Inputs};
 use crate::telemetry::clock::{self, both as now};
 use crate::telemetry::metrics::AttemptResult;
 use crate::transform::Emit;
@@ -176,8 +177,19 @@ impl Turn<'_> {
 
     /// Writes what the stage publishes and waits for every acknowledgement. Kafka not taking it holds the stage with the
     /// answer kept: the handler is not asked again.
-    async fn publish(&self, _event: &Event, progress: &Progress, answer: Option<Answer>) -> Ended {
-        let outgoing: Vec<Outgoing> = Vec::new();
+    async fn publish(&self, event: &Event, progress: &Progress, answer: Option<Answer>) -> Ended {
+        if self.stage.publish.is_empty() {
+            return Ended::Delivered(0);
+        }
+        let webhook_id = webhook_id(&event.origin, &self.stage.service, event.part);
+        let attempts = progress.attempts.saturating_sub(u32::from(self.stage.handler.is_some()));
+        let inputs = Inputs { attempts, event_id: None, webhook_id: &webhook_id, answer: answer.as_ref() };
+        let outgoing = match route::render(&self.stage.publish, event, &inputs) {
+            Ok(outgoing) => outgoing,
+            Err(failure) => {
+                return self.judge(Failed { progress: progress.clone(), called: false, failure });
+            }
+        };
         let sends = outgoing.iter().map(|record| self.engine.outputs().records.send(record));
         let written = futures_util::future::join_all(sends).await;
         let mut refused = None;

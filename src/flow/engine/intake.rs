@@ -20,7 +20,11 @@ pub struct EngineIntake {
     engine: Arc<Engine>,
     /// The most characters of metadata that the cluster takes.
     metadata_limit: usize,
+    tidied_at: Instant,
 }
+
+/// How often a handler lets go of idle connections.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// Where a partition begins, or why it may not.
 enum Beginning {
@@ -30,7 +34,7 @@ enum Beginning {
 
 impl EngineIntake {
     pub(super) fn new(engine: Arc<Engine>) -> EngineIntake {
-        EngineIntake { engine, metadata_limit: metadata::DEFAULT_LIMIT }
+        EngineIntake { engine, metadata_limit: metadata::DEFAULT_LIMIT, tidied_at: clock::now() }
     }
 
     /// Reads what the group committed. Metadata of another life of the topic is not empty: its offset belongs to a topic
@@ -290,6 +294,12 @@ impl Intake for EngineIntake {
         self.engine.lock().note_progress(now);
         // What waits for another stage's lone record, or for a stalled commit, is looked at again here.
         self.engine.dispatch();
+        if now.saturating_duration_since(self.tidied_at) >= TIDY_EVERY {
+            self.tidied_at = now;
+            if let Some(handler) = &self.engine.plan.load().handler {
+                handler.tidy(now);
+            }
+        }
         let report = self.engine.report();
         let metrics = &self.engine.metrics;
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
