@@ -2,6 +2,9 @@
 //! nowhere else.
 
 mod demo;
+pub mod check;
+pub mod explain;
+pub mod export;
 pub mod exit;
 mod signals;
 pub mod terminal;
@@ -70,6 +73,12 @@ pub enum Output {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Find mistakes in pipeline files.
+    Check(check::Args),
+    /// Describe an error code.
+    Explain(explain::Args),
+    /// Print JSON Schemas for editors.
+    Export(export::Args),
     /// Print the version, the commit and the build.
     Version,
 }
@@ -103,6 +112,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 impl Command {
     fn run(self, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
         match self {
+            Command::Check(args) => check::run(&args, global, terminal),
+            Command::Explain(args) => explain::run(&args, terminal),
+            Command::Export(args) => export::run(&args, terminal),
             Command::Version => version(global, terminal),
         }
     }

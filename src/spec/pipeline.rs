@@ -12,7 +12,7 @@ use super::source;
 use super::units::{Duration, Ratio};
 use crate::deliver::{dead_letter, retry};
 use crate::handler;
-use crate::publish::route::Spec as Route;
+use crate::publish::route;
 use crate::transform::Item;
 
 /// A Weir pipeline: where events come from, what is done with them, where they go.
@@ -163,7 +163,7 @@ pub enum TrackPayload {
 /// The routes of `publish`: one, or a list.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(transparent)]
-pub struct Routes(pub Vec<Route>);
+pub struct Routes(pub Vec<route::Spec>);
 
 impl Pipeline {
     /// The stages with the defaults of the file in them, each with its name (`None` for the single stage of a file without
@@ -225,7 +225,7 @@ impl JsonSchema for Routes {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let route = generator.subschema_for::<Route>();
+        let route = generator.subschema_for::<route::Spec>();
         json_schema!({ "anyOf": [route, { "type": "array", "items": route }] })
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::indexing_slicing, reason = "test data has a known shape")]
 #![expect(clippy::cast_possible_truncation, reason = "test data has known sizes")]
 
+mod check;
 mod support;
 mod rig;
 mod tidy;

@@ -11,7 +11,8 @@ use crate::spec::tree::{Document, Node, Path};
 /// Whether the file is called like its pipeline.
 pub(super) fn pipeline(document: &Document, findings: &mut Vec<Diagnostic>) {
     let path = Path::root().then("pipeline");
-    let Some(name) = document.at(&path).and_then(Node::text) else { return };
+    let written = document.at(&path).filter(|node| !document.skip.contains(&node.id));
+    let Some(name) = written.and_then(Node::text) else { return };
     if let Some(file) = stem(document.source.name()).filter(|file| *file != name) {
         let label = document.label(&path, format!("the file is called `{file}`"));
         let message = format!("the pipeline `{name}` is not in a file of its name");

@@ -5,6 +5,8 @@ use crate::spec::span::{Source, Span};
 
 /// How much of a very long line is shown.
 const WIDTH: usize = 160;
+/// How much of a very long message is shown.
+const TEXT: usize = 400;
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
@@ -68,13 +70,14 @@ pub fn short(finding: &Diagnostic) -> String {
     let position = source.position(finding.primary.span.start);
     let (name, severity) = (source.name(), finding.severity.as_str());
     let at = if source.text().is_empty() { String::new() } else { format!(":{position}") };
-    let mut out = format!("{name}{at}: {severity}[{}]: {}", finding.code, finding.message);
+    let mut out = format!("{name}{at}: {severity}[{}]: {}", finding.code, printable(&finding.message));
     for (word, text) in [("cause", &finding.cause), ("help", &finding.help)] {
         if let Some(text) = text {
-            out.push_str(&format!("; {word}: {text}"));
+            out.push_str(&format!("; {word}: {}", printable(text)));
         }
     }
-    printable(&out) + "\n"
+    out.push('\n');
+    out
 }
 
 fn same_file(a: &Label, b: &Label) -> bool {
@@ -147,9 +150,13 @@ impl Window {
     }
 }
 
-/// What is written by others must not steer the terminal.
+/// What is written by others must not steer the terminal, nor fill it.
 fn printable(text: &str) -> String {
-    text.chars().map(visible).collect()
+    let mut out: String = text.chars().take(TEXT).map(visible).collect();
+    if text.chars().nth(TEXT).is_some() {
+        out.push_str(" ...");
+    }
+    out
 }
 
 fn visible(c: char) -> char {

@@ -199,7 +199,7 @@ impl<'a, 'w> NodeReader<'a, 'w> {
                 Word::Signed(value) => Unexpected::Signed(value),
                 Word::Float(value) => Unexpected::Float(value),
                 Word::Unclear(why) => {
-                    return Err(self.at(de::Error::custom(format!("{why}: write it in quotes"))));
+                    return Err(self.at(de::Error::custom(why)));
                 }
                 Word::Text => Unexpected::Str(text),
             },
@@ -238,7 +238,7 @@ impl<'a, 'w> NodeReader<'a, 'w> {
             Word::Signed(value) => visitor.visit_i64(value),
             Word::Float(value) => visitor.visit_f64(value),
             Word::Text => visitor.visit_borrowed_str(text),
-            Word::Unclear(why) => Err(de::Error::custom(format!("{why}: write it in quotes"))),
+            Word::Unclear(why) => Err(de::Error::custom(why)),
         }
         .map_err(|f| self.at(f))
     }

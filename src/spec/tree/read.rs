@@ -27,7 +27,7 @@ pub fn read<T: DeserializeOwned>(document: &mut Document, findings: &mut Vec<Dia
             Err(fault) => fault,
         };
         let place = fault.place.as_ref().map_or(document.root.id, |place| place.id);
-        found.extend(finding(document, &fault, &found));
+        found.extend(finding(document, &fault));
         let whole_file = place == document.root.id || !document.skip.insert(place);
         if whole_file || found.len() >= MAX_FINDINGS {
             break;
@@ -37,7 +37,7 @@ pub fn read<T: DeserializeOwned>(document: &mut Document, findings: &mut Vec<Dia
     value
 }
 
-fn finding(document: &Document, fault: &Fault, found: &[Diagnostic]) -> Option<Diagnostic> {
+fn finding(document: &Document, fault: &Fault) -> Option<Diagnostic> {
     let nowhere = || Place { id: 0, span: document.root.span, path: super::Path::root(), key: false };
     let fallback;
     let place = match &fault.place {
@@ -58,7 +58,7 @@ fn finding(document: &Document, fault: &Fault, found: &[Diagnostic]) -> Option<D
         What::Follows => None,
         What::UnknownField { name, known } => Some(unknown(document, place, name, known, label)),
         What::UnknownWord { word, known } => Some(unknown_word(word, known, label)),
-        What::Missing(field) => missing(document, place, field, found),
+        What::Missing(field) => missing(document, place, field),
         What::Null => {
             let key = place.path.segments().last().map(|s| super::Path::from_iter([s.clone()]).to_string());
             let key = key.unwrap_or_default();
@@ -78,6 +78,8 @@ fn finding(document: &Document, fault: &Fault, found: &[Diagnostic]) -> Option<D
             };
             Some(Diagnostic::error("W0106", format!("{name} takes {expected}, not {found}"), label))
         }
+        // A mapping that means nothing without what was wrong in it.
+        What::Custom(_) if lacks_something(document, place) => None,
         What::Custom(message) => Some(Diagnostic::error("W0106", message.clone(), label(String::new()))),
     }
 }
@@ -114,15 +116,18 @@ fn unknown_word(word: &str, known: &[&str], label: impl Fn(String) -> Label) -> 
     }
 }
 
-/// A missing field; nothing where its key is there and has a finding of its own, or was meant by a misspelt one.
-fn missing(document: &Document, place: &Place, field: &str, found: &[Diagnostic]) -> Option<Diagnostic> {
+/// Whether an entry of the mapping was left out because of a finding of its own.
+fn lacks_something(document: &Document, place: &Place) -> bool {
+    document.nearest(&place.path).entries().iter().any(|entry| document.skip.contains(&entry.value.id))
+}
+
+/// A missing field; nothing where its key is there and has a finding of its own.
+fn missing(document: &Document, place: &Place, field: &str) -> Option<Diagnostic> {
     let node = document.nearest(&place.path);
+    // Its key is there and was wrong, or was meant by one that was: `topics` for `topic`, `nam` for `name`.
     let answered = node.entries().iter().any(|entry| {
-        let misspelt = || {
-            let help = format!("did you mean `{field}`?");
-            found.iter().any(|f| f.primary.span == entry.key_span && f.help.as_deref() == Some(help.as_str()))
-        };
-        document.skip.contains(&entry.value.id) && (entry.key == field || misspelt())
+        document.skip.contains(&entry.value.id)
+            && (entry.key == field || did_you_mean(&entry.key, [field]).is_some())
     });
     if answered {
         return None;

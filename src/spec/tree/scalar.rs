@@ -50,7 +50,7 @@ impl Word {
         }
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
-            return Word::Unclear("infinity and not-a-number have no form in JSON");
+            return Word::Unclear("infinity and not-a-number have no form in JSON: write it in quotes");
         }
         if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || text.len() > 400 {
             return Word::Text;
@@ -64,7 +64,9 @@ impl Word {
                 .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| digit(&b)))
         };
         if radix("0x", u8::is_ascii_hexdigit) || radix("0o", |b| (b'0'..=b'7').contains(b)) {
-            return Word::Unclear("hexadecimal and octal numbers are not taken");
+            return Word::Unclear(
+                "hexadecimal and octal numbers are not taken: write the number in decimal, or in quotes",
+            );
         }
         if is_float(unsigned) { text.parse().map_or(Word::Text, finite) } else { Word::Text }
     }
@@ -72,9 +74,12 @@ impl Word {
 
 fn whole(text: &str, digits: &str) -> Word {
     if digits.len() > 1 && digits.starts_with('0') {
-        return Word::Unclear("a number with a leading zero is octal for some tools and decimal for others");
+        return Word::Unclear(
+            "a number with a leading zero is octal for some tools and decimal for others: leave the zero out, or write it in quotes",
+        );
     }
-    let too_large = Word::Unclear("a whole number of more than 64 bits would lose digits");
+    let too_large =
+        Word::Unclear("a whole number of more than 64 bits would lose digits: write it in quotes");
     if text.starts_with('-') {
         text.parse().map_or(too_large, Word::Signed)
     } else {
@@ -83,7 +88,11 @@ fn whole(text: &str, digits: &str) -> Word {
 }
 
 fn finite(number: f64) -> Word {
-    if number.is_finite() { Word::Float(number) } else { Word::Unclear("this number is too large") }
+    if number.is_finite() {
+        Word::Float(number)
+    } else {
+        Word::Unclear("this number is too large: write it in quotes")
+    }
 }
 
 /// `[0-9]*(.[0-9]*)?([eE][-+]?[0-9]+)?` with at least one digit before the exponent.

@@ -19,11 +19,7 @@ struct Written<'s> {
 
 /// A syntax error, or the trap behind it.
 pub(super) fn syntax(source: &Arc<Source>, at: usize, error: &ScanError) -> Diagnostic {
-    if matches!(
-        error.kind(),
-        ErrorKind::TabInPlainScalar | ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation
-    ) && let Some(tab) = tab_near(source, at)
-    {
+    if let Some(tab) = tab_near(source, at, error.kind()) {
         return Diagnostic::error("W0101", "a tab where YAML takes spaces only", Label::new(source, tab, ""))
             .with_help("indent with spaces");
     }
@@ -287,13 +283,22 @@ fn odd_quotes(text: &str) -> bool {
     !text.starts_with('"') && text.matches('"').count() % 2 == 1
 }
 
-fn tab_near(source: &Source, at: usize) -> Option<Span> {
-    let rest = source.text().get(at..)?;
-    let tab = rest.match_indices('\t').map(|(tab, _)| at + tab).find(|tab| {
-        let line = source.line_span(source.position(*tab).line);
-        source.slice(Span::new(line.start, *tab)).trim().is_empty()
-    });
-    let tab = tab.or_else(|| rest.find('\t').map(|tab| at + tab))?;
+/// The tab that the error is about: one that indents the line of the error, or, where the error names tabs, the next.
+fn tab_near(source: &Source, at: usize, kind: &ErrorKind) -> Option<Span> {
+    let indents = |tab: usize| {
+        let line = source.line_span(source.position(tab).line);
+        source.slice(Span::new(line.start, tab)).trim().is_empty()
+    };
+    let line = source.line_span(source.position(at).line);
+    let own = source.slice(line).find('\t').map(|tab| line.start + tab).filter(|tab| indents(*tab));
+    let named = matches!(
+        kind,
+        ErrorKind::TabInPlainScalar | ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation
+    );
+    let rest = source.text().get(at..).filter(|_| named).unwrap_or("");
+    let next = || rest.match_indices('\t').map(|(tab, _)| at + tab).find(|tab| indents(*tab));
+    let any = || rest.find('\t').map(|tab| at + tab);
+    let tab = own.or_else(next).or_else(any)?;
     Some(Span::new(tab, tab + 1))
 }
 

@@ -1,0 +1,166 @@
+//! `weir check`: finds mistakes in pipeline files, in one go, without a server.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::terminal::Terminal;
+use super::{CliError, Exit, Global, Output};
+use crate::plan;
+use crate::settings::environment;
+use crate::spec::diagnostic::{self, Diagnostic, Severity};
+use crate::spec::span::Source;
+use crate::spec::tree::MAX_BYTES;
+use crate::spec::{PipelineFile, files, runtime};
+use crate::telemetry::clock;
+
+/// What to check, and how to say it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Files, or folders of files; `-` is standard input. Default: the folder of weir.yaml, else `pipelines`.
+    pub paths: Vec<PathBuf>,
+    /// Exit 1 on warnings too.
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Report {
+    /// Every finding, in the order in which it is shown.
+    pub findings: Vec<Diagnostic>,
+    /// How many files were checked.
+    pub files: usize,
+}
+
+impl Report {
+    fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+/// Checks the texts of files that are loaded together.
+pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Vec<Diagnostic>) -> Report {
+    let files: Vec<PipelineFile> =
+        sources.iter().map(|source| PipelineFile::parse(source, &mut findings)).collect();
+    plan::check::check(&files, &loaded.settings.references, &mut findings);
+    diagnostic::sort(&mut findings);
+    Report { findings, files: files.len() }
+}
+
+/// Runs the command: yes where nothing is wrong, no where something is, wrong use for a path that does not exist, bad
+/// configuration for a broken runtime file.
+pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
+    let began = clock::now();
+    let form = Form { output: global.output, colour: terminal.out_color };
+    let mut findings = Vec::new();
+    let Some(loaded) = settings(global.config.as_deref(), &environment(), &mut findings) else {
+        diagnostic::sort(&mut findings);
+        let report = Report { findings, files: 0 };
+        print(&report, form, began.elapsed(), &mut terminal.out)?;
+        return Ok(Exit::BadConfig);
+    };
+    let default = [loaded.settings.pipelines.clone()];
+    let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
+    let mut sources = Vec::new();
+    for path in paths {
+        collect(path, &mut sources, &mut findings)
+            .map_err(|error| CliError::new(Exit::Usage, format!("reading {}: {error}", path.display())))?;
+    }
+    let report = check(&sources, &loaded, findings);
+    if report.files == 0 && report.findings.is_empty() {
+        return Err(CliError::new(Exit::No, "there is no pipeline file to check"));
+    }
+    print(&report, form, began.elapsed(), &mut terminal.out)?;
+    let no = report.count(Severity::Error) > 0 || (args.deny_warnings && report.count(Severity::Warning) > 0);
+    Ok(if no { Exit::No } else { Exit::Yes })
+}
+
+/// What the files are checked against; `None` where the runtime file has errors.
+fn settings(
+    config: Option<&Path>,
+    environment: &BTreeMap<String, String>,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<runtime::Loaded> {
+    let path = config.unwrap_or(Path::new("weir.yaml"));
+    let source = if config.is_some() || path.exists() {
+        match files::source(path) {
+            Ok(source) => Some(source),
+            Err(finding) => {
+                findings.push(*finding);
+                return None;
+            }
+        }
+    } else {
+        None
+    };
+    let loaded = runtime::load(source.as_ref(), environment, &[], findings)?;
+    (!findings.iter().any(Diagnostic::is_error)).then_some(loaded)
+}
+
+/// The texts that a path stands for. Fails where there is nothing at the path.
+fn collect(path: &Path, sources: &mut Vec<Arc<Source>>, findings: &mut Vec<Diagnostic>) -> io::Result<()> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        io::stdin().take(limit).read_to_end(&mut bytes)?;
+        match files::decode("<stdin>", bytes) {
+            Ok(source) => sources.push(source),
+            Err(finding) => findings.push(*finding),
+        }
+        return Ok(());
+    }
+    for file in files::pipelines_at(path)? {
+        match files::source(&file) {
+            Ok(source) => sources.push(source),
+            Err(finding) => findings.push(*finding),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Form {
+    output: Output,
+    colour: bool,
+}
+
+fn print(report: &Report, form: Form, took: Duration, out: &mut dyn Write) -> io::Result<()> {
+    match form.output {
+        Output::Human => {
+            for finding in &report.findings {
+                writeln!(out, "{}", diagnostic::human(finding, form.colour))?;
+            }
+            writeln!(out, "{}", summary(report, took))
+        }
+        Output::Short => {
+            report.findings.iter().try_for_each(|f| out.write_all(diagnostic::short(f).as_bytes()))
+        }
+        Output::Json => {
+            let document = serde_json::json!({
+                "schema": "weir.check/v1",
+                "files": report.files,
+                "errors": report.count(Severity::Error),
+                "warnings": report.count(Severity::Warning),
+                "findings": report.findings.iter().map(diagnostic::json).collect::<Vec<_>>(),
+            });
+            writeln!(out, "{document}")
+        }
+    }
+}
+
+fn summary(report: &Report, took: Duration) -> String {
+    let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let mut text = format!("{} checked in {:.1} s: ", many(report.files, "file"), took.as_secs_f64());
+    match report.findings.first() {
+        None => text.push_str("nothing wrong."),
+        Some(first) => {
+            let errors = many(report.count(Severity::Error), "error");
+            let warnings = many(report.count(Severity::Warning), "warning");
+            text.push_str(&format!("{errors}, {warnings}. Explain one with: weir explain {}", first.code));
+        }
+    }
+    text
+}
