@@ -144,7 +144,7 @@ impl Gate {
             self.opened = None;
             turned.push(Turned::Ended(HoldCause::Breaker));
         }
-        if self.holds.is_held() {
+        if probe && self.holds.is_held() {
             turned.extend(self.holds.accepted(now.mono).into_iter().map(Turned::Ended));
         }
         turned

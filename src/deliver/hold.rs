@@ -170,15 +170,16 @@ impl Holds {
         }
     }
 
-    /// The handler has accepted a record (or a probe without one): ends the holds of [`Remedy::Probe`] and, where its probe
-    /// is on its way, of [`Remedy::Word`]. Gives the causes ended.
+    /// The handler has accepted a record (or a probe without one): ends the holds of [`Remedy::Probe`] and
+    /// [`Remedy::Word`] whose probe is on its way. One that was accepted without, by an attempt begun before the hold, says
+    /// nothing: a token that expired meanwhile must not make the records that ran into it look guilty. Gives the causes
+    /// ended.
     pub fn accepted(&mut self, now: Instant) -> Vec<HoldCause> {
         let ended: Vec<HoldCause> = self
             .active
             .values()
             .filter(|hold| match remedy(hold.cause) {
-                Remedy::Probe => true,
-                Remedy::Word => hold.trying,
+                Remedy::Probe | Remedy::Word => hold.trying,
                 Remedy::Again | Remedy::Owed | Remedy::Person => false,
             })
             .map(|hold| hold.cause)
@@ -287,6 +288,8 @@ mod tests {
         assert_eq!(dues(&mut holds, now, 3), [30, 60, 90]);
         assert_eq!(holds.due(after(now, 120).mono), Some(Due::Probe(HoldCause::Auth, A.key)));
         assert_eq!(holds.active().map(|hold| hold.message.as_str()).collect::<Vec<_>>(), ["403"]);
+        assert_eq!(holds.accepted(after(now, 120).mono), [], "an attempt begun before does not end it");
+        holds.started(HoldCause::Auth);
         assert_eq!(holds.accepted(after(now, 120).mono), [HoldCause::Auth]);
         assert!(!holds.is_held());
     }
@@ -296,7 +299,9 @@ mod tests {
         let (mut holds, now) = (Holds::default(), start());
         assert!(!holds.at_fault(HoldCause::Auth, A, now.mono));
         holds.raise(HoldCause::Auth, "403", A, now);
-        assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 1).mono), "nothing was accepted");
+        holds.accepted(now.mono);
+        assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 1).mono), "nothing sent since was accepted");
+        holds.started(HoldCause::Auth);
         holds.accepted(after(now, 30).mono);
         assert!(holds.at_fault(HoldCause::Auth, A, after(now, 31).mono));
         assert!(!holds.at_fault(HoldCause::Auth, B, after(now, 31).mono), "another record has not raised it");
@@ -350,6 +355,7 @@ mod tests {
         holds.raise(HoldCause::Auth, "401", A, now);
         holds.raise(HoldCause::Dlq, "no", B, now);
         assert!(!holds.lets_go(after(now, 29).mono) && holds.lets_go(after(now, 30).mono));
+        holds.started(HoldCause::Auth);
         holds.accepted(now.mono);
         assert_eq!(holds.active().map(|hold| hold.cause).collect::<Vec<_>>(), [HoldCause::Dlq]);
         holds.raise(HoldCause::OutOfRange, "no", A, now);
