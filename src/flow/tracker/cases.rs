@@ -213,7 +213,7 @@ fn a_crash_loop_ends() {
     let mut finished = BTreeSet::new();
     let mut owed = None;
     let mut crashes = 0;
-    while owed.is_none() {
+    while owed.is_none() && crashes < 20 {
         owed = live(&mut stored, crashes + 1, now, &mut finished);
         crashes += u64::from(owed.is_none());
     }
@@ -280,7 +280,7 @@ fn an_abandoned_lone_attempt_is_not_counted() {
 #[test]
 fn after_close_the_end_of_the_partition_says_nothing() {
     let now = now();
-    let mut tracker = with_keys(Order::Key, &[None], now);
+    let mut tracker = with_keys(Order::Key, &[], now);
     tracker.close();
     tracker.passed(NextOffset(9));
     assert_eq!(commit(&mut tracker, now).unwrap().next, NextOffset(0));
