@@ -109,6 +109,8 @@ fn router(surface: Surface, address: SocketAddr) -> Router {
 
 async fn metrics(State(surface): State<Surface>) -> Response {
     let text = "text/plain; version=0.0.4; charset=utf-8";
+    // Whoever makes the status also brings the gauges of health up to date.
+    (surface.status)();
     ([(header::CONTENT_TYPE, text)], surface.metrics.encode()).into_response()
 }
 

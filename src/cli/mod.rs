@@ -5,7 +5,11 @@ mod demo;
 pub mod check;
 pub mod explain;
 pub mod export;
+pub mod dev;
 pub mod exit;
+mod instance;
+mod load;
+pub mod run;
 mod signals;
 pub mod terminal;
 
@@ -79,18 +83,22 @@ pub enum Command {
     Explain(explain::Args),
     /// Print JSON Schemas for editors.
     Export(export::Args),
+    /// Run pipelines until stopped.
+    Run(run::RunArgs),
+    /// Run on an embedded broker, with nothing installed.
+    Dev(dev::DevArgs),
     /// Print the version, the commit and the build.
     Version,
 }
 
 /// Runs the program of this process's arguments and streams.
 pub fn main() -> Exit {
-    let run = || run(std::env::args_os());
+    let run = || start(std::env::args_os());
     // The default hook has printed message and place by then.
     std::panic::catch_unwind(run).unwrap_or(Exit::Bug)
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+fn start(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(usage) => {
@@ -115,6 +123,8 @@ impl Command {
             Command::Check(args) => check::run(&args, global, terminal),
             Command::Explain(args) => explain::run(&args, terminal),
             Command::Export(args) => export::run(&args, terminal),
+            Command::Run(args) => run::run(&args, global, terminal),
+            Command::Dev(args) => dev::dev(&args, global, terminal),
             Command::Version => version(global, terminal),
         }
     }
@@ -146,7 +156,7 @@ mod tests {
     #[test]
     fn wrong_use_is_2_and_help_is_0() {
         let of = |arguments: &[&str]| {
-            run(std::iter::once("weir").chain(arguments.iter().copied()).map(OsString::from))
+            start(std::iter::once("weir").chain(arguments.iter().copied()).map(OsString::from))
         };
         assert_eq!(of(&["--no-such-flag"]), Exit::Usage);
         assert_eq!(of(&[]), Exit::Usage);

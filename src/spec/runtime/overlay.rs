@@ -29,7 +29,7 @@ impl Override {
 }
 
 /// Variables that are read elsewhere.
-const OTHERS: [&str; 4] = ["WEIR_CONFIG", "WEIR_SERVER", "WEIR_CONTEXT", "WEIR_COLOR"];
+const OTHERS: [&str; 5] = ["WEIR_LOG", "WEIR_CONFIG", "WEIR_SERVER", "WEIR_CONTEXT", "WEIR_COLOR"];
 const PREFIX: &str = "WEIR_";
 
 /// The overrides that the environment holds. A variable that is nearly one is a warning.

@@ -216,6 +216,13 @@ impl Metrics {
     }
 }
 
+impl PipelineMetrics {
+    /// The pipeline's name, as its label has it.
+    pub fn name(&self) -> &str {
+        &self.key
+    }
+}
+
 impl Deref for StageMetrics {
     type Target = StageSeries;
 

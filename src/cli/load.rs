@@ -1,0 +1,203 @@
+//! From files, variables and flags to what can run. Findings are printed here; a broken pipeline file hurts itself only.
+
+use std::collections::BTreeMap;
+use std::net::ToSocketAddrs;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use super::Global;
+use super::exit::{CliError, Exit};
+use super::terminal::Terminal;
+use crate::handler::egress::Egress;
+use crate::plan::{self, Plan};
+use crate::settings::{self, Settings};
+use crate::spec::diagnostic::{self, Diagnostic};
+use crate::spec::pipeline::{Delivery, Pipeline};
+use crate::spec::runtime::{self, Override};
+use crate::spec::span::Source;
+use crate::spec::tree::Path;
+use crate::spec::{PipelineFile, files};
+use crate::telemetry::logs::{Format, Logs};
+use crate::telemetry::metrics::PipelineFacts;
+
+/// The runtime file that is read where none is named.
+const RUNTIME_FILE: &str = "weir.yaml";
+/// The variable that sets the log filter.
+const LOG_FILTER: &str = "WEIR_LOG";
+/// What is wrong with the `egress` block.
+const EGRESS: &str = "W0801";
+
+/// What can run.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) settings: Settings,
+    /// Whether `auth` names tokens.
+    pub(crate) auth: bool,
+    pub(crate) pipelines: Vec<Loadable>,
+    /// Files that cannot run: `file:line:col: message`.
+    pub(crate) broken: Vec<String>,
+}
+
+/// A pipeline that can run.
+#[derive(Debug)]
+pub(crate) struct Loadable {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) facts: PipelineFacts,
+}
+
+/// A file's text, or why it cannot be read.
+pub(crate) type ReadFile = Result<Arc<Source>, Box<Diagnostic>>;
+
+/// Settles the runtime file, variables and flags. Errors end the program with 78.
+pub(crate) fn runtime_file(
+    global: &Global,
+    flags: &[Override],
+    terminal: &mut Terminal,
+) -> Result<runtime::Loaded, CliError> {
+    let path = match &global.config {
+        Some(path) => Some(path.clone()),
+        None => Some(PathBuf::from(RUNTIME_FILE)).filter(|path| path.exists()),
+    };
+    let mut findings = Vec::new();
+    let source = match path.map(|path| files::source(&path)).transpose() {
+        Ok(source) => source,
+        Err(finding) => {
+            findings.push(*finding);
+            None
+        }
+    };
+    settle(source.as_ref(), flags, findings, terminal)
+}
+
+/// The same without a file: what the demo runs with.
+pub(crate) fn settle(
+    file: Option<&Arc<Source>>,
+    flags: &[Override],
+    mut findings: Vec<Diagnostic>,
+    terminal: &mut Terminal,
+) -> Result<runtime::Loaded, CliError> {
+    let environment = settings::environment();
+    let loaded = runtime::load(file, &environment, flags, &mut findings);
+    let broken = findings.iter().any(Diagnostic::is_error);
+    print(&mut findings, terminal)?;
+    loaded
+        .filter(|_| !broken)
+        .ok_or_else(|| CliError::new(Exit::BadConfig, "the settings have errors; nothing was started"))
+}
+
+/// Sets logging up, once per process.
+pub(crate) fn logs(settings: &Settings, global: &Global, terminal: &Terminal) -> Result<(), CliError> {
+    let environment = settings::environment();
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "info",
+        (false, 1) => "info,weir=debug",
+        (false, _) => "debug",
+    };
+    let filter = environment.get(LOG_FILTER).filter(|filter| !filter.is_empty());
+    let filter = filter.cloned().unwrap_or_else(|| level.to_owned());
+    let format = if settings.log_json { Format::Json } else { Format::Text };
+    Logs { format, filter, color: terminal.err_color }.init()?;
+    Ok(())
+}
+
+/// Every pipeline file of the settings' folder.
+pub(crate) fn sources(folder: &FilePath) -> Result<Vec<ReadFile>, CliError> {
+    let paths = files::pipelines_at(folder).map_err(|error| {
+        let help = "name the folder with --pipelines, WEIR_PIPELINES or `pipelines` in weir.yaml";
+        CliError::new(Exit::BadConfig, format!("reading {}: {error}; {help}", folder.display()))
+    })?;
+    Ok(paths.iter().map(|path| files::source(path)).collect())
+}
+
+/// Reads, checks and compiles pipeline files, and prints what is wrong with them.
+pub(crate) fn pipelines(
+    sources: Vec<ReadFile>,
+    loaded: runtime::Loaded,
+    terminal: &mut Terminal,
+) -> Result<Loaded, CliError> {
+    let mut findings = Vec::new();
+    let mut files = Vec::new();
+    for source in sources {
+        match source {
+            Ok(source) => files.push(PipelineFile::parse(&source, &mut findings)),
+            Err(finding) => findings.push(*finding),
+        }
+    }
+    let references = &loaded.settings.references;
+    plan::check::check(&files, references, &mut findings);
+    let environment = plan::Environment { references, egress: egress(&loaded, terminal)? };
+    let compiled: Vec<_> = files
+        .iter()
+        .filter_map(|file| {
+            let plan = plan::compile(file, &environment, &mut findings)?;
+            Some((file.spec.as_ref()?, Arc::new(plan)))
+        })
+        .collect();
+    let broken = findings.iter().filter(|finding| finding.is_error()).map(diagnostic::short).collect();
+    print(&mut findings, terminal)?;
+    let wanted = &loaded.settings.run_labels;
+    let pipelines = compiled
+        .into_iter()
+        .filter(|(spec, _)| takes(wanted, spec))
+        .map(|(spec, plan)| Loadable { facts: facts(spec, &plan), plan })
+        .collect();
+    let tokens = loaded.document.at(&Path::root().then("auth").then("tokens"));
+    let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
+    Ok(Loaded { settings: loaded.settings, auth, pipelines, broken })
+}
+
+/// The address guard of the runtime file; Weir's own address is never dialled.
+fn egress(loaded: &runtime::Loaded, terminal: &mut Terminal) -> Result<Arc<Egress>, CliError> {
+    let own: Vec<_> = loaded.settings.listen.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+    let problems = match Egress::new(&loaded.egress, &own) {
+        Ok(egress) => return Ok(Arc::new(egress)),
+        Err(problems) => problems,
+    };
+    let block = Path::root().then("egress");
+    let mut findings: Vec<Diagnostic> = problems
+        .into_iter()
+        .map(|problem| {
+            let path =
+                problem.path.split('.').fold(block.clone(), |path, step| match step.parse::<usize>() {
+                    Ok(index) => path.then(index),
+                    Err(_) => path.then(step),
+                });
+            let found = Diagnostic::error(EGRESS, problem.message, loaded.document.label(&path, ""));
+            match problem.help {
+                Some(help) => found.with_help(help),
+                None => found,
+            }
+        })
+        .collect();
+    print(&mut findings, terminal)?;
+    Err(CliError::new(Exit::BadConfig, "`egress` has errors; nothing was started"))
+}
+
+/// Whether a pipeline has all the labels that this instance takes.
+fn takes(wanted: &BTreeMap<String, String>, spec: &Pipeline) -> bool {
+    wanted.iter().all(|(name, value)| spec.labels.get(name) == Some(value))
+}
+
+fn facts(spec: &Pipeline, plan: &Plan) -> PipelineFacts {
+    let slo = spec.slo.as_ref();
+    PipelineFacts {
+        owner: spec.owner.clone().unwrap_or_default(),
+        revision: plan.revision.short().to_owned(),
+        commit: String::new(),
+        delivery: match spec.delivery {
+            Delivery::AtLeastOnce => "at_least_once".to_owned(),
+        },
+        max_age: slo.and_then(|slo| slo.max_age).map(|age| age.0),
+        dlq_ratio: slo.and_then(|slo| slo.dlq_ratio).map(|ratio| ratio.0),
+    }
+}
+
+/// Findings to stderr, all of them, in order.
+fn print(findings: &mut Vec<Diagnostic>, terminal: &mut Terminal) -> Result<(), CliError> {
+    diagnostic::sort(findings);
+    for finding in findings.iter() {
+        writeln!(terminal.err, "{}", diagnostic::human(finding, terminal.err_color))?;
+    }
+    Ok(())
+}

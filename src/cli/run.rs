@@ -1,0 +1,150 @@
+//! `weir run`: pipelines from a folder, until a signal.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::Global;
+use super::exit::{CliError, Exit};
+use super::instance::Instance;
+use super::load::{self, Loaded};
+use super::signals::Stop;
+use super::terminal::Terminal;
+use crate::kafka::embedded::Embedded;
+use crate::kafka::options::Cluster;
+use crate::runtime::Config;
+use crate::spec::runtime::Override;
+use crate::spec::tree::Path;
+use crate::spec::units;
+
+/// Options of `weir run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The folder of the pipelines.
+    #[arg(long, value_name = "DIR")]
+    pub pipelines: Option<PathBuf>,
+    /// `host:port` of probes, metrics and API.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// The form of log lines.
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// How long a stop may take.
+    #[arg(long, value_name = "TIME")]
+    pub shutdown_grace: Option<units::Duration>,
+    /// Run although no pipeline is there.
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// Start nothing if any file is broken.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl RunArgs {
+    /// The options as overrides of the runtime file.
+    pub(super) fn overrides(&self) -> Vec<Override> {
+        let key = |key: &str| Path::root().then(key);
+        let mut flags = Vec::new();
+        if let Some(folder) = &self.pipelines {
+            flags.push(Override::flag("--pipelines", key("pipelines"), folder.display().to_string()));
+        }
+        if let Some(listen) = &self.listen {
+            flags.push(Override::flag("--listen", key("listen"), listen));
+        }
+        if let Some(format) = self.log_format {
+            let word = if format == LogFormat::Json { "json" } else { "text" };
+            flags.push(Override::flag("--log-format", key("telemetry").then("log"), word));
+        }
+        if let Some(grace) = self.shutdown_grace {
+            flags.push(Override::flag("--shutdown-grace", key("shutdown_grace"), grace.to_string()));
+        }
+        flags
+    }
+}
+
+/// Runs pipelines until a signal. Exit code 0: clean; 75: the grace ran out; 130: the second signal; 78: nothing can run.
+pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
+    let settled = load::runtime_file(global, &args.overrides(), terminal)?;
+    load::logs(&settled.settings, global, terminal)?;
+    let sources = load::sources(&settled.settings.pipelines)?;
+    let loaded = load::pipelines(sources, settled, terminal)?;
+    refuse(&loaded, args)?;
+    let kafka = &loaded.settings.kafka;
+    if kafka.brokers.is_empty() {
+        let help = "set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`";
+        return Err(CliError::new(Exit::BadConfig, format!("no Kafka is configured: {help}")));
+    }
+    let cluster = Cluster { brokers: kafka.brokers.join(","), properties: kafka.properties.clone() };
+    let config = config(&loaded, cluster, None);
+    block_on(until_stopped(config, &loaded))?
+}
+
+/// Nothing to run, or not everything where `--strict` asks for it.
+pub(super) fn refuse(loaded: &Loaded, args: &RunArgs) -> Result<(), CliError> {
+    let count = loaded.broken.len();
+    let bad = |message: String| Err(CliError::new(Exit::BadConfig, message));
+    if args.strict && count > 0 {
+        return bad(format!("{count} errors in pipeline files, and --strict is set"));
+    }
+    if loaded.pipelines.is_empty() && !args.allow_empty {
+        let folder = loaded.settings.pipelines.display();
+        return bad(format!("no pipeline of {folder} can run; --allow-empty runs all the same"));
+    }
+    Ok(())
+}
+
+/// What the runtime needs of the settings.
+pub(super) fn config(loaded: &Loaded, cluster: Cluster, embedded: Option<Embedded>) -> Config {
+    let settings = &loaded.settings;
+    Config {
+        cluster,
+        embedded,
+        memory: settings.memory,
+        uncommitted: settings.uncommitted,
+        drain_deadline: settings.drain_deadline,
+        shutdown_grace: settings.shutdown_grace,
+    }
+}
+
+/// Starts an instance and runs it until a signal.
+pub(super) async fn until_stopped(config: Config, loaded: &Loaded) -> Result<Exit, CliError> {
+    let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
+    let stop = Stop::on_signals(&tasks, ended.clone())?;
+    let instance = Instance::start(config, loaded, None, &stop).await?;
+    info!(
+        address = %instance.address(),
+        pipelines = loaded.pipelines.len(),
+        broken = loaded.broken.len(),
+        "running; event tracking is not available yet: no rows are written"
+    );
+    let clean = Box::pin(instance.run(&stop)).await;
+    ended.cancel();
+    tasks.close();
+    tasks.wait().await;
+    Ok(stop.exit(clean))
+}
+
+/// Runs a future to its end on a tokio runtime of its own.
+pub(super) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("weir")
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::Unreachable, format!("starting threads: {error}")))?;
+    let output = runtime.block_on(future);
+    // What still runs was told to stop and had its time.
+    runtime.shutdown_background();
+    Ok(output)
+}
