@@ -206,7 +206,8 @@ impl Board {
             }
         };
         if let Some(place) = self.places.get_mut(slot) {
-            tracker.wait_for(std::mem::take(&mut place.orphans));
+            let replaced = place.tracker.as_ref().map_or(0, Tracker::tasks);
+            tracker.wait_for(std::mem::take(&mut place.orphans) + replaced);
             place.tracker = Some(tracker);
             place.epoch = epoch;
             place.since = clock::now();
@@ -365,7 +366,7 @@ impl Board {
         let records = if shut && counts.ready + counts.waiting >= KEYS_WHILE_SHUT {
             0
         } else {
-            self.look_ahead.saturating_sub(counts.open)
+            self.look_ahead.saturating_sub(counts.open.saturating_sub(counts.bodiless))
         };
         let bytes = self.memory.saturating_sub(counts.bytes);
         self.room_wanted = records == 0 || bytes == 0;

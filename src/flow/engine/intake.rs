@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::Engine;
-use crate::flow::metadata::{self, Decoded, Restored};
+use crate::flow::metadata::{self, Cut, Decoded, Restored};
 use crate::flow::{Admitted, Epoch, NextOffset, Record, Tracker};
 use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
 use crate::outcome::HoldCause;
@@ -194,6 +194,7 @@ impl Intake for EngineIntake {
 
     fn commits(&mut self, at: Instant, only: Option<&[Partition]>) -> Vec<Mark> {
         let now = now();
+        let mut cut = Vec::new();
         let mut board = self.engine.lock();
         let mut marks = Vec::new();
         for place in &mut board.places {
@@ -202,6 +203,9 @@ impl Intake for EngineIntake {
                 continue;
             }
             if let Some(commit) = tracker.commit(now) {
+                if commit.cut != Cut::default() {
+                    cut.push((place.partition.clone(), commit.cut));
+                }
                 marks.push(Mark {
                     partition: place.partition.clone(),
                     next: commit.next.0,
@@ -213,6 +217,11 @@ impl Intake for EngineIntake {
         }
         if marks.is_empty() && only.is_none() {
             board.accepted_at = at;
+        }
+        drop(board);
+        for (partition, cut) in cut {
+            self.engine.metrics.anomaly(Anomaly::MetadataCut);
+            warn!(%partition, done = cut.done, retries = cut.retries, "the commit metadata is full: a restart would repeat records or forget attempts");
         }
         marks
     }

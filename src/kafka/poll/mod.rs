@@ -393,7 +393,14 @@ impl<I: Intake> Poller<I> {
             Polled::Assign(partitions) => self.assign_event(partitions, now),
             Polled::Revoke { partitions, lost } => self.revoke_event(partitions, lost, now),
             Polled::Committed { error, partitions } => self.commit_answered(error.as_ref(), &partitions, now),
-            Polled::EndOfPartition { partition, offset } => self.intake.end_of_partition(&partition, offset),
+            Polled::EndOfPartition { partition, offset } => {
+                // Records that wait here, or were dropped, have not been admitted: the end does not pass them.
+                let all_admitted =
+                    self.parts.get(&partition).is_some_and(|part| !part.shut && part.overflow.is_empty());
+                if all_admitted {
+                    self.intake.end_of_partition(&partition, offset);
+                }
+            }
             Polled::Error { error, partition } => self.error(error, partition, now),
         }
     }
