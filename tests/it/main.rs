@@ -7,6 +7,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "test data has known sizes")]
 
 mod check;
+mod demo;
 mod support;
 mod rig;
 mod tidy;
