@@ -24,7 +24,7 @@ const LOAD: Load = Load { events: 600, keys: 20, size: 200, rate: None };
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_honest_consumer_passes() {
     let ledgers = run(false).await;
-    check::all(&ledgers, 0);
+    check::all(&ledgers);
     assert!(!ledgers.commits.is_empty());
 }
 

@@ -1,5 +1,4 @@
 //! The rig. Ledgers are written by parts that no fault touches (this process); `check` judges them afterwards.
-#![expect(dead_code, reason = "the tests of the binary use the rest: they come with `weir run`")]
 
 pub(crate) mod check;
 pub(crate) mod commits;
@@ -10,3 +9,4 @@ pub(crate) mod metadata;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod run;
+pub(crate) mod weir;
