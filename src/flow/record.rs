@@ -307,9 +307,8 @@ impl Turn<'_> {
         };
         let mut letter = dead_letter::record(topic, event, &facts, reason, code, failure.as_deref());
         loop {
-            let error = match self.engine.outputs().dead_letters.send(&letter).await {
-                Ok(_) => return Pass::done(Outcome::DeadLettered(reason, code), progress.attempts),
-                Err(error) => error,
+            let Err(error) = self.engine.outputs().dead_letters.send(&letter).await else {
+                return Pass::done(Outcome::DeadLettered(reason, code), progress.attempts);
             };
             if error.means_too_large() && dead_letter::shrink(&mut letter) {
                 continue;

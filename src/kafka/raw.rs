@@ -109,7 +109,7 @@ impl Drop for Event {
 impl Event {
     fn read(&self, names: &mut Names, lost: impl Fn() -> bool) -> Polled {
         let event = self.0.as_ptr();
-        // SAFETY (all calls on `event` here): it is alive; lists and messages that it returns belong to it and are
+        // SAFETY: the event is alive, as in all calls on it here; lists and messages that it returns belong to it and are
         // copied before it is destroyed.
         let (kind, errno) = unsafe { (sys::rd_kafka_event_type(event), sys::rd_kafka_event_error(event)) };
         match kind {

@@ -184,7 +184,8 @@ impl Runtime {
         });
         let joined = tokio::task::spawn_blocking(move || {
             // Every one is joined, also behind one that was not clean.
-            stages.into_iter().map(|stage| stage.join().clean).fold(true, |all, clean| all && clean)
+            let ended: Vec<_> = stages.into_iter().map(Running::join).collect();
+            ended.iter().all(|ended| ended.clean)
         });
         let clean = match tokio::time::timeout(config.shutdown_grace + BEYOND_GRACE, joined).await {
             Ok(Ok(clean)) => clean,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Config, Runtime};
 use crate::codec::Format;
@@ -139,7 +140,8 @@ async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> boo
     let plans = [plan(Arc::new(script))];
     let runtime = Runtime::start(config(embedded), &plans, &Metrics::new(), None).unwrap();
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
-    let running = tokio::spawn(runtime.run(stop.clone(), force));
+    let tasks = TaskTracker::new();
+    let running = tasks.spawn(runtime.run(stop.clone(), force));
     let all = async {
         while arrived.lock().unwrap().len() < wanted {
             changed.notified().await;

@@ -68,8 +68,8 @@ impl EngineIntake {
 }
 
 impl Engine {
-    fn hold_from_outside(&self, cause: HoldCause, message: String, now: Instant) {
-        let new = self.lock().hold_from_outside(cause, message.clone(), now);
+    fn hold_from_outside(&self, cause: HoldCause, message: &str, now: Instant) {
+        let new = self.lock().hold_from_outside(cause, message.to_owned(), now);
         if new {
             warn!(stage = self.plan.load().service, cause = cause.as_str(), "the stage holds: {message}");
         }
@@ -99,7 +99,7 @@ impl Intake for EngineIntake {
                 }
                 Beginning::Gone { from, to } => self.engine.hold_from_outside(
                     HoldCause::OutOfRange,
-                    format!(
+                    &format!(
                         "{}: the committed offset is not in the log, which holds {from} to {to}; set \
                          source.on_out_of_range to earliest or latest, or reset the offset",
                         one.partition
@@ -289,11 +289,11 @@ impl Intake for EngineIntake {
         match trouble {
             Trouble::OutOfRange(partition) => self.engine.hold_from_outside(
                 HoldCause::OutOfRange,
-                format!("{partition}: the offset to read is not in the log any more; set source.on_out_of_range, or reset the offset"),
+                &format!("{partition}: the offset to read is not in the log any more; set source.on_out_of_range, or reset the offset"),
                 now,
             ),
             Trouble::TopicMissing(topic) => {
-                self.engine.hold_from_outside(HoldCause::TopicMissing, format!("the topic {topic} does not exist"), now);
+                self.engine.hold_from_outside(HoldCause::TopicMissing, &format!("the topic {topic} does not exist"), now);
             }
             Trouble::Other(error) => tracing::debug!(%error, "kafka"),
         }
