@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use vrl::compiler::Function;
 
+use super::{bounded, fence};
+
 /// What is left out, and why. The reason is shown where somebody calls it. Functions that this build of VRL does not
 /// even have are listed too: the list, not a build flag, is what decides.
 pub(super) const DENIED: &[(&str, &str)] = &[
@@ -32,15 +34,33 @@ pub(super) const DENIED: &[(&str, &str)] = &[
     ("parse_ruby_hash", "the data decides how deep its result is, which may end the process"),
     ("parse_yaml", "aliases in the data multiply"),
     ("set", "an index from the data decides how long a list becomes; assign to a path"),
+    ("unnest", "it copies the whole record for each entry; use the transform `split`"),
+    ("flatten", "long names are repeated for each field; use the transform `flatten`"),
+    ("encode_logfmt", "long names are repeated for each field"),
+    ("encode_key_value", "its delimiters are repeated for each field"),
+    ("sieve", "its replacement is repeated for each character; use replace"),
     ("format_number", "its `scale` decides how long the text becomes; use round and to_string"),
 ];
 
 /// Every allowed function.
 pub(super) fn allowed() -> &'static [Box<dyn Function>] {
-    static ALLOWED: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
-        vrl::stdlib::all().into_iter().filter(|f| why_denied(f.identifier()).is_none()).collect()
-    });
+    static ALLOWED: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(list);
     &ALLOWED
+}
+
+/// Every allowed function, and the call that [`fence::instrument`] puts in.
+pub(super) fn with_fence() -> &'static [Box<dyn Function>] {
+    static FENCED: LazyLock<Vec<Box<dyn Function>>> = LazyLock::new(|| {
+        let mut list = list();
+        list.push(Box::new(fence::Fence));
+        list
+    });
+    &FENCED
+}
+
+fn list() -> Vec<Box<dyn Function>> {
+    let allowed = vrl::stdlib::all().into_iter().filter(|f| why_denied(f.identifier()).is_none());
+    allowed.map(bounded::bounded).collect()
 }
 
 /// Why a function may not be called; `None` where it may, or does not exist.
@@ -73,6 +93,6 @@ mod tests {
             assert!(!suspicious || harmless || why_denied(name).is_some(), "look at `{name}`");
         }
         assert_eq!(all.len(), 194, "VRL's function list changed: look at what is new");
-        assert_eq!(all.len() - allowed().len(), 15, "so many are in this build and left out");
+        assert_eq!(all.len() - allowed().len(), 20, "so many are in this build and left out");
     }
 }

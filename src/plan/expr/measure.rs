@@ -9,10 +9,25 @@ pub const MAX_NODES: usize = 1_000_000;
 /// The deepest nesting, that of JSON.
 pub const MAX_DEPTH: usize = 127;
 
+/// What a value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight {
+    /// Values, itself included.
+    pub nodes: usize,
+    /// Bytes of text.
+    pub bytes: usize,
+}
+
 /// Says which bound a value is over. Stops counting there.
 pub fn check(value: &Value) -> Result<(), String> {
+    weigh(value).map(drop)
+}
+
+/// Weighs a value, or says which bound it is over. Stops counting there.
+pub fn weigh(value: &Value) -> Result<Weight, String> {
     let mut left = Left { bytes: MAX_BYTES, nodes: MAX_NODES };
-    left.take(value, MAX_DEPTH)
+    left.take(value, MAX_DEPTH)?;
+    Ok(Weight { nodes: MAX_NODES - left.nodes, bytes: MAX_BYTES - left.bytes })
 }
 
 /// How many values there are in a value, itself included.

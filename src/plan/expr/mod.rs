@@ -1,10 +1,13 @@
 //! Expressions (VRL) and templates (`{{ path }}`), compiled once and run per record. Knows nothing of YAML: a finding is
 //! a byte span inside the source.
 
+mod bounded;
+mod fence;
 pub mod finding;
 mod functions;
 pub mod measure;
 mod program;
+mod target;
 mod template;
 mod value_template;
 mod view;

@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 
 use vrl::compiler::runtime::{Runtime, Terminate};
 use vrl::compiler::state::{ExternalEnv, RuntimeState};
-use vrl::compiler::{CompileConfig, SecretTarget, Target, TargetValueRef, TimeZone, compile_with_external};
-use vrl::path::{OwnedTargetPath, PathPrefix};
-use vrl::value::{Kind, Secrets, Value};
+use vrl::compiler::{CompileConfig, Target, TimeZone, compile_with_external};
+use vrl::path::OwnedTargetPath;
+use vrl::value::{Kind, Value};
 
 use super::finding::{self, Finding};
-use super::functions;
-use super::measure;
+use super::target::{ReadOnly, Writable};
 use super::view::{Field, Reads, Surroundings, View, metadata_kind};
+use super::{fence, functions, measure};
 use crate::event::Event;
 use crate::outcome::{Code, Failure};
 use crate::spec::diagnostic::did_you_mean;
@@ -87,7 +87,8 @@ impl Expression {
     /// The value for this record.
     pub fn eval(&self, view: &View<'_>) -> Result<Value, Failure> {
         let metadata = view.metadata(&self.0.reads);
-        self.0.run(&mut ReadOnly { value: view.value(), metadata: &metadata })
+        let has_loops = self.0.has_loops;
+        self.0.run(&mut ReadOnly { value: view.value(), metadata: &metadata, has_loops })
     }
 
     /// Whether `.` is read, or `%id`, which comes from the payload.
@@ -116,8 +117,8 @@ impl Program {
     /// failed, at `abort`, and where steps, size or depth are over their bounds.
     pub fn run(&self, event: &Event, mut value: Value, around: Surroundings<'_>) -> Result<Value, Failure> {
         let mut metadata = View::new(event, &value, around).metadata(&self.0.reads);
-        let mut secrets = Secrets::default();
-        let mut target = TargetValueRef { value: &mut value, metadata: &mut metadata, secrets: &mut secrets };
+        let has_loops = self.0.has_loops;
+        let mut target = Writable { value: &mut value, metadata: &mut metadata, has_loops };
         self.0.run(&mut target)?;
         measure::check(&value).map_err(failure)?;
         Ok(value)
@@ -143,7 +144,22 @@ impl Program {
 struct Compiled {
     source: String,
     program: vrl::compiler::Program,
+    /// Whether what a run copies has to be counted.
+    has_loops: bool,
     reads: Reads,
+}
+
+const UNBOUNDED: &str = "the loops of this program cannot be bounded";
+const SHAPE: &str = "write a closure as `-> |key, value| { .. }` with at least one expression in it";
+
+fn config(read_only: bool) -> CompileConfig {
+    let mut config = CompileConfig::default();
+    if read_only {
+        config.set_read_only();
+    } else {
+        config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
+    }
+    config
 }
 
 static UTC: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::parse("UTC").unwrap_or(TimeZone::Local));
@@ -155,31 +171,52 @@ impl Compiled {
         if !unknown.is_empty() {
             return Err(unknown);
         }
-        let mut config = CompileConfig::default();
-        if read_only {
-            config.set_read_only();
-        } else {
-            config.set_read_only_path(OwnedTargetPath::metadata_root(), true);
-        }
         let types = ExternalEnv::new_with_kind(Kind::any(), metadata_kind());
-        let result = compile_with_external(source, functions::allowed(), &types, config)
+        let result = compile_with_external(source, functions::allowed(), &types, config(read_only))
             .map_err(|list| finding::from_vrl(source, list, read_only))?;
-        let program = result.program;
+        let mut program = result.program;
         let reads = Reads::of(&program.info().target_queries);
-        Ok(Compiled { source: source.to_owned(), program, reads })
+        let unbounded = || vec![Finding::new(finding::INVALID, UNBOUNDED, trimmed(source)).help(SHAPE)];
+        let fenced = fence::instrument(source).map_err(|_| unbounded())?;
+        let has_loops = fenced.is_some();
+        if let Some(fenced) = fenced {
+            program = compile_with_external(&fenced, functions::with_fence(), &types, config(read_only))
+                .map_err(|_| unbounded())?
+                .program;
+        }
+        Ok(Compiled { source: source.to_owned(), program, has_loops, reads })
     }
 
     fn run(&self, target: &mut dyn Target) -> Result<Value, Failure> {
         let mut steps = 0u32;
+        let has_loops = self.has_loops;
+        if has_loops {
+            fence::start();
+        }
         let mut control = || {
             steps += 1;
-            if steps > MAX_STEPS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let stop = steps > MAX_STEPS || (has_loops && fence::is_over());
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let mut runtime = Runtime::new(RuntimeState::default());
         runtime.resolve_with_control(target, &self.program, &UTC, &mut control).map_err(|end| match end {
-            Terminate::Interrupted => failure(format!("stopped after {MAX_STEPS} steps")),
-            Terminate::Abort(error) | Terminate::Error(error) => failure(error.to_string()),
+            Terminate::Interrupted => match fence::over().filter(|_| has_loops) {
+                Some(over) => failure(over),
+                None => failure(format!("stopped after {MAX_STEPS} steps")),
+            },
+            Terminate::Abort(error) | Terminate::Error(error) => failure(without_span(&error.to_string())),
         })
+    }
+}
+
+/// VRL's run-time errors name bytes of the program (` at (16:32)`), which nobody can see.
+fn without_span(message: &str) -> String {
+    let Some((before, rest)) = message.split_once(" at (") else { return message.to_owned() };
+    match rest.split_once(')') {
+        Some((span, after)) if span.bytes().all(|b| b.is_ascii_digit() || b == b':') => {
+            format!("{before}{after}")
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -265,44 +302,4 @@ pub(super) fn unknown_metadata_finding(name: &str, span: Range<usize>) -> Findin
             finding.help(format!("one of {}", known.join(", ")))
         }
     }
-}
-
-/// A record that can be read and not written, without a copy of its value.
-#[derive(Debug)]
-struct ReadOnly<'a> {
-    value: &'a Value,
-    metadata: &'a Value,
-}
-
-const READ_ONLY: &str = "a condition may not write";
-
-impl Target for ReadOnly<'_> {
-    fn target_insert(&mut self, _: &OwnedTargetPath, _: Value) -> Result<(), String> {
-        Err(READ_ONLY.to_owned())
-    }
-
-    fn target_get(&self, path: &OwnedTargetPath) -> Result<Option<&Value>, String> {
-        Ok(match path.prefix {
-            PathPrefix::Event => self.value.get(&path.path),
-            PathPrefix::Metadata => self.metadata.get(&path.path),
-        })
-    }
-
-    fn target_get_mut(&mut self, _: &OwnedTargetPath) -> Result<Option<&mut Value>, String> {
-        Err(READ_ONLY.to_owned())
-    }
-
-    fn target_remove(&mut self, _: &OwnedTargetPath, _: bool) -> Result<Option<Value>, String> {
-        Err(READ_ONLY.to_owned())
-    }
-}
-
-impl SecretTarget for ReadOnly<'_> {
-    fn get_secret(&self, _: &str) -> Option<&str> {
-        None
-    }
-
-    fn insert_secret(&mut self, _: &str, _: &str) {}
-
-    fn remove_secret(&mut self, _: &str) {}
 }

@@ -140,16 +140,73 @@ fn a_program_changes_the_value_and_nothing_else() {
 #[test]
 fn bombs_are_stopped() {
     let event = event(b"", "null");
-    let run = |source: &str| {
-        let list = Value::Array(vec![Value::from(1); 5_000]);
-        Program::compile(source).unwrap().run(&event, list, Surroundings::default()).unwrap_err().message
+    let value = || {
+        let list = Value::Array((0..5_000).map(Value::from).collect());
+        let text = "ab".repeat(250_000);
+        Value::Object([("l".into(), list), ("s".into(), text.into())].into())
     };
-    let nested = "l = array!(.)\nfor_each(l) -> |_i, _a| { for_each(l) -> |_j, _b| { x = 1\nx } }";
-    assert!(run(nested).contains("steps"));
-    assert!(run(". = map_values(array!(.)) -> |_v| { array!(.) }").contains("entries"));
+    let run = |source: &str| {
+        let program = Program::compile(source).unwrap_or_else(|found| panic!("{source}: {found:?}"));
+        program.run(&event, value(), Surroundings::default()).unwrap_err().message
+    };
+    let loops = "the loops of this program copy too much";
+    for (source, what) in [
+        (
+            "n = 0\nfor_each(array!(.l)) -> |_i, _a| { for_each(array!(.l)) -> |_j, _b| { n = n + 1 } }",
+            "steps",
+        ),
+        ("x = \"ab\"\nfor_each(array!(.l)) -> |_i, _a| { x = x + x }\n.x = x", "bytes of text"),
+        ("x = \"\"\nfor_each(array!(.l)) -> |_i, _a| { x = x + string!(.s) }", loops),
+        ("x = []\nfor_each(array!(.l)) -> |_i, _a| { x = [x] }\n.x = x", "nested deeper"),
+        ("x = {}\nfor_each(array!(.l)) -> |_i, _a| { x.s = [x.s, x.s] }\n.x = x", "entries"),
+        ("for_each(array!(.l)) -> |_i, _a| { .s = string!(.s) + string!(.s) }", "bytes of text"),
+        (".x = map_values(array!(.l)) -> |_v| { array!(.l) }", loops),
+        ("l = array!(.l)\n.x = map_values(l) -> |_v| { l }", loops),
+        (".x = map_values(array!(.l)) -> |_v| { string!(.s) + \"x\" }", loops),
+        (".x = replace!(.s, \"a\", string!(.s))", "replace would make"),
+        (".x = replace!(.s, r'a', string!(.s))", "replace would make"),
+    ] {
+        let message = run(source);
+        assert!(message.contains(what), "{source}: {message}");
+    }
+    let joined =
+        Program::compile(".x = join!(map_values(array!(.l)) -> |_v| { \"a\" }, string!(.s))").unwrap();
+    assert!(
+        joined.run(&event, value(), Surroundings::default()).unwrap_err().message.contains("join would make")
+    );
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
     assert_eq!(Program::compile(&deep).unwrap_err().remove(0).code, finding::TOO_LARGE);
     assert!(Program::compile(&format!(".a = \"{}\"", "x".repeat(MAX_SOURCE))).is_err());
+}
+
+#[test]
+fn loops_of_every_shape_run() {
+    let event = event(b"k", "null");
+    for (source, expected) in [
+        (".o = map_values(.o) -> |v| { to_string!(v) + \"x\" }", r#"{"l":[1,2],"o":{"a":"1x","b":"2x"}}"#),
+        (".o = map_keys(.o) -> |k| {\n  upcase(k)\n}", r#"{"l":[1,2],"o":{"A":1,"B":2}}"#),
+        (
+            "s = 0\nfor_each(.l) -> |_i, v| { s = s + int!(v) # }\n}\n.s = s",
+            r#"{"l":[1,2],"o":{"a":1,"b":2},"s":3}"#,
+        ),
+        (".l = filter(.l) -> |_i, v| { v != 1 }", r#"{"l":[2],"o":{"a":1,"b":2}}"#),
+        (".x = join!([\"a\", \"b\"], \", \")\ndel(.o)", r#"{"l":[1,2],"x":"a, b"}"#),
+        (".x = replace(\"aXbX\", \"X\", \"-\", count: 1)\ndel(.o)", r#"{"l":[1,2],"x":"a-bX"}"#),
+        (".x = replace(\"a1b22\", r'(\\d+)', \"<$1>\")\ndel(.o)", r#"{"l":[1,2],"x":"a<1>b<22>"}"#),
+        (".x = replace(\"abc\", \"\", \"-\")\ndel(.o)", r#"{"l":[1,2],"x":"-a-b-c-"}"#),
+    ] {
+        let source = source
+            .replace("(.o)", "(object!(.o))")
+            .replace("(.l)", "(array!(.l))")
+            .replace("del(object!(.o))", "del(.o)")
+            .replace("\\\\d", "\\d");
+        let program = Program::compile(&source).unwrap_or_else(|found| panic!("{source}: {found:?}"));
+        let value = json::parse(br#"{"o": {"a": 1, "b": 2}, "l": [1, 2]}"#).unwrap();
+        assert_eq!(text(&program.run(&event, value, Surroundings::default()).unwrap()), expected, "{source}");
+    }
+    let any = Predicate::compile("length(filter(array!(.l)) -> |_i, v| { v == %key }) == 0").unwrap();
+    let value = json::parse(br#"{"l": ["a"]}"#).unwrap();
+    assert!(any.test(&View::new(&event, &value, Surroundings::default())).unwrap());
 }
 
 #[test]
