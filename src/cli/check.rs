@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::terminal::Terminal;
 use super::{CliError, Exit, Global, Output};
+use crate::handler::egress::{self, Egress};
 use crate::plan;
 use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic, Severity};
@@ -45,7 +46,15 @@ impl Report {
 pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Vec<Diagnostic>) -> Report {
     let files: Vec<PipelineFile> =
         sources.iter().map(|source| PipelineFile::parse(source, &mut findings)).collect();
-    plan::check::check(&files, &loaded.settings.references, &mut findings);
+    let references = &loaded.settings.references;
+    plan::check::check(&files, references, &mut findings);
+    let guard = Egress::new(&loaded.egress, &[]).or_else(|_| Egress::new(&egress::Spec::default(), &[]));
+    if let Ok(egress) = guard {
+        let environment = plan::Environment { references, egress: Arc::new(egress) };
+        for file in &files {
+            plan::compile(file, &environment, &mut findings);
+        }
+    }
     diagnostic::sort(&mut findings);
     Report { findings, files: files.len() }
 }

@@ -71,11 +71,13 @@ pub fn compile(
     Some(Plan { pipeline: spec.pipeline.clone(), revision, stages })
 }
 
-/// Whether `known` is of the same code at the same place.
+/// Whether `known` says the same of the same place; a handler names its references too.
 fn says_it(known: &Diagnostic, found: &Diagnostic) -> bool {
     let (a, b) = (&known.primary, &found.primary);
-    let overlap = a.span.start < b.span.end && b.span.start < a.span.end;
-    known.code == found.code && Arc::ptr_eq(&a.source, &b.source) && (overlap || a.span == b.span)
+    let overlap = a.span == b.span || (a.span.start < b.span.end && b.span.start < a.span.end);
+    let reference = matches!(known.code, finding::UNRESOLVED | finding::MALFORMED | finding::REFERENCE);
+    let same = known.code == found.code || (reference && found.code == HANDLER);
+    same && overlap && Arc::ptr_eq(&a.source, &b.source)
 }
 
 struct Compiler<'a, 'e> {
@@ -176,7 +178,8 @@ impl Compiler<'_, '_> {
                 })
                 .map(|topic| DeadLetters { topic: topic.into() })
         });
-        if handler.is_none() && written.publish.0.is_empty() {
+        let written_down = |key: &str| self.document.at(&path.then(key)).is_some();
+        if !written_down("handler") && !written_down("publish") {
             let label = self.document.label(&path.then("source"), "");
             let help = "add a `handler` or a `publish`; `handler: log` writes each event to the log";
             let message = "this stage reads records and does nothing with them";
@@ -269,7 +272,8 @@ impl Compiler<'_, '_> {
                     }
                 }
                 Err(found) => {
-                    self.tree_findings(&path.then("transforms").then(at), &found);
+                    let item = place::item(self.document, &path.then("transforms"), at);
+                    self.tree_findings(&item, &found);
                     steps = None;
                 }
             }
@@ -288,7 +292,8 @@ impl Compiler<'_, '_> {
                     }
                 }
                 Err(found) => {
-                    self.tree_findings(&path.then("publish").then(index), &found);
+                    let item = place::item(self.document, &path.then("publish"), index);
+                    self.tree_findings(&item, &found);
                     routes = None;
                 }
             }

@@ -24,6 +24,14 @@ pub(super) fn tree_finding(document: &Document, base: &Path, found: &TreeFinding
     }
 }
 
+/// Where the `index`-th item of a list stands in the file: items that could not be read are in the file and not in the
+/// Spec.
+pub(super) fn item(document: &Document, list: &Path, index: usize) -> Path {
+    let Some(Kind::List(items)) = document.at(list).map(|node| &node.kind) else { return list.then(index) };
+    let mut kept = items.iter().enumerate().filter(|(_, item)| !document.skip.contains(&item.id));
+    list.then(kept.nth(index).map_or(index, |(at, _)| at))
+}
+
 /// Something that is wrong at a key such as `webhook.headers.x-kind` or `waits[1]` of a block that stands at `base`.
 pub(super) fn problem(
     document: &Document,

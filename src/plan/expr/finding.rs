@@ -126,15 +126,13 @@ fn one(source: &str, diagnostic: &Diagnostic, predicate: bool) -> Finding {
     finding
 }
 
-/// VRL's own words, without the list of every token that it would have taken.
+/// VRL's own words, without the long list of every token that it would have taken.
 fn said(diagnostic: &Diagnostic) -> String {
     let mut parts = vec![diagnostic.message.as_str()];
     for label in &diagnostic.labels {
         let message = label.message.trim();
-        if !message.is_empty()
-            && !message.starts_with("expected one of: \"identifier\"")
-            && !parts.contains(&message)
-        {
+        let is_list = message.starts_with("expected one of: \"") && message.len() > 80;
+        if !message.is_empty() && !is_list && !parts.contains(&message) {
             parts.push(message);
         }
     }
