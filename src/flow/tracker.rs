@@ -227,6 +227,11 @@ impl Tracker {
         }
     }
 
+    /// Another number of records with a body.
+    pub fn set_record_limit(&mut self, records: usize) {
+        self.limits.records = records;
+    }
+
     /// 60 s of progress: crashes count from 0 again, unless suspect records are still open.
     pub fn progressed(&mut self) {
         if self.crashes == 0 || (self.is_suspect() && self.open.len() > 0) {

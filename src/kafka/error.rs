@@ -31,16 +31,6 @@ impl KafkaError {
         }
     }
 
-    /// Whether the broker says that this member no longer is one: its partitions are lost (O12).
-    pub fn means_lost(&self) -> bool {
-        matches!(
-            self.code,
-            RDKafkaErrorCode::IllegalGeneration
-                | RDKafkaErrorCode::UnknownMemberId
-                | RDKafkaErrorCode::FencedInstanceId
-        )
-    }
-
     /// Whether the record itself is too large for the topic or the client (D11).
     pub fn means_too_large(&self) -> bool {
         matches!(self.code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize)

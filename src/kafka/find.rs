@@ -45,16 +45,24 @@ pub(crate) fn find<C: ConsumerContext>(
         let (log_start, log_end) = consumer
             .fetch_watermarks(&partition.topic, partition.number, TIMEOUT)
             .map_err(KafkaError::from)?;
+        let mut partitions = *count;
         let start = match &committed {
             Some(committed) => committed.next,
-            None if new.is_new(partition, *count)? => log_start,
-            None => resolve(consumer, partition, begin, log_start, log_end)?,
+            None => {
+                let seen = new.look(partition, *count)?;
+                partitions = seen.write;
+                if seen.is_new(partition) {
+                    log_start
+                } else {
+                    resolve(consumer, partition, begin, log_start, log_end)?
+                }
+            }
         };
         found.push(Found {
             partition: partition.clone(),
             topic: Arc::clone(topic),
             epoch,
-            partitions: *count,
+            partitions,
             committed,
             start,
             log_start,
@@ -90,30 +98,45 @@ fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) ->
         .collect())
 }
 
-/// Decides whether a partition without an offset is new, that is, not below the partition count found in the metadata of
-/// any committed partition of its topic (K7).
+/// What the group's commits say of a topic's partition count (K7).
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// The largest count that a commit names; `None` where none does.
+    known: Option<u32>,
+    /// The count to write: a larger one than is known only once every partition below it has an offset, so that a slow
+    /// owner's new partition is still new.
+    write: u32,
+}
+
+impl Seen {
+    /// Whether a partition without an offset is new, and so begins at its beginning.
+    fn is_new(self, partition: &Partition) -> bool {
+        self.known.is_some_and(|known| u32::try_from(partition.number).is_ok_and(|number| number >= known))
+    }
+}
+
 struct NewPartitions<'a, C: ConsumerContext> {
     consumer: &'a BaseConsumer<C>,
     known_count: &'a dyn Fn(&[u8]) -> Option<u32>,
-    seen: BTreeMap<Arc<str>, Option<u32>>,
+    seen: BTreeMap<Arc<str>, Seen>,
 }
 
 impl<C: ConsumerContext> NewPartitions<'_, C> {
-    fn is_new(&mut self, partition: &Partition, count: u32) -> Result<bool, KafkaError> {
-        let seen = match self.seen.get(&partition.topic) {
-            Some(seen) => *seen,
-            None => {
-                let all: Vec<Partition> = (0..i32::try_from(count).unwrap_or(i32::MAX))
-                    .map(|number| Partition { topic: Arc::clone(&partition.topic), number })
-                    .collect();
-                let committed = raw::committed(self.consumer.client(), &all, TIMEOUT)?;
-                let known = |c: &Committed| (self.known_count)(&c.metadata);
-                let seen = committed.iter().flatten().filter_map(known).max();
-                self.seen.insert(Arc::clone(&partition.topic), seen);
-                seen
-            }
-        };
-        Ok(seen.is_some_and(|seen| u32::try_from(partition.number).is_ok_and(|number| number >= seen)))
+    fn look(&mut self, partition: &Partition, count: u32) -> Result<Seen, KafkaError> {
+        if let Some(seen) = self.seen.get(&partition.topic) {
+            return Ok(*seen);
+        }
+        let all: Vec<Partition> = (0..i32::try_from(count).unwrap_or(i32::MAX))
+            .map(|number| Partition { topic: Arc::clone(&partition.topic), number })
+            .collect();
+        let committed = raw::committed(self.consumer.client(), &all, TIMEOUT)?;
+        let known =
+            committed.iter().flatten().filter_map(|c: &Committed| (self.known_count)(&c.metadata)).max();
+        let complete = committed.iter().all(Option::is_some);
+        let write = known.filter(|_| !complete).unwrap_or(count);
+        let seen = Seen { known, write };
+        self.seen.insert(Arc::clone(&partition.topic), seen);
+        Ok(seen)
     }
 }
 

@@ -107,6 +107,8 @@ pub trait Intake: Send {
     fn records(&mut self, batch: &mut Vec<Fetched>);
     /// Whether a partition that was full takes records again.
     fn takes(&mut self, partition: &Partition) -> bool;
+    /// Whether a partition holds its share or more: where there is no room, such are paused and the others go on.
+    fn crowds(&mut self, partition: &Partition) -> bool;
     /// Whether something is in flight, waiting or to be committed: then the thread polls every 50 ms, else every second.
     fn busy(&mut self) -> bool;
     /// The partitions go away: start nothing more of them.

@@ -515,14 +515,21 @@ pub(crate) fn topic_ids<C: ClientContext>(
         let described =
             if described.is_null() { &[][..] } else { std::slice::from_raw_parts(described, count) };
         let id_of = |name: &Arc<str>| {
-            let found =
-                described.iter().find(|d| text(sys::rd_kafka_TopicDescription_name(**d)) == **name)?;
-            let missing = sys::rd_kafka_TopicDescription_error(*found);
-            let failed =
-                !missing.is_null() && sys::rd_kafka_error_code(missing) != Errno::RD_KAFKA_RESP_ERR_NO_ERROR;
-            if failed { None } else { uuid(sys::rd_kafka_TopicDescription_topic_id(*found)) }
+            let found = described.iter().find(|d| text(sys::rd_kafka_TopicDescription_name(**d)) == **name);
+            let Some(found) = found else { return Ok(None) };
+            let error = sys::rd_kafka_TopicDescription_error(*found);
+            let code = if error.is_null() {
+                Errno::RD_KAFKA_RESP_ERR_NO_ERROR
+            } else {
+                sys::rd_kafka_error_code(error)
+            };
+            match failed(code) {
+                None => Ok(uuid(sys::rd_kafka_TopicDescription_topic_id(*found))),
+                Some(error) if error.means_missing_topic() => Ok(None),
+                Some(error) => Err(error),
+            }
         };
-        Ok(topics.iter().map(id_of).collect())
+        topics.iter().map(id_of).collect()
     }
 }
 

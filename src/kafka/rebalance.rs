@@ -54,11 +54,11 @@ pub(crate) enum DrainStep {
 }
 
 impl Draining {
-    /// What comes next, given what is known now.
-    pub(crate) fn next(&self, drained: bool, outstanding: bool, now: Instant) -> DrainStep {
+    /// What comes next: `drained`: no task is at work; `covered`: Kafka has accepted a commit of all there is to commit.
+    pub(crate) fn next(&self, drained: bool, covered: bool, now: Instant) -> DrainStep {
         match self.step {
             DrainStep::Working if drained || now >= self.deadline => DrainStep::Closing,
-            DrainStep::LastCommit(until) if !outstanding || now >= until => DrainStep::Done,
+            DrainStep::LastCommit(until) if covered || now >= until => DrainStep::Done,
             step => step,
         }
     }
@@ -87,8 +87,8 @@ mod tests {
         let now = crate::telemetry::clock::now();
         let until = now + LAST_COMMIT;
         let last = draining(DrainStep::LastCommit(until), now);
-        assert_eq!(last.next(true, true, now), DrainStep::LastCommit(until));
-        assert_eq!(last.next(true, false, now), DrainStep::Done);
-        assert_eq!(last.next(true, true, until), DrainStep::Done);
+        assert_eq!(last.next(true, false, now), DrainStep::LastCommit(until));
+        assert_eq!(last.next(true, true, now), DrainStep::Done);
+        assert_eq!(last.next(true, false, until), DrainStep::Done);
     }
 }

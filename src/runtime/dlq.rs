@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::kafka::KafkaError;
@@ -12,10 +13,20 @@ use crate::plan::Stage;
 
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Creates the stage's DLQ topic where it is missing.
-pub(super) async fn ensure(admin: Admin, embedded: Option<Embedded>, stage: std::sync::Arc<Stage>) {
+/// Creates the stage's DLQ topic where it is missing; given up at a stop.
+pub(super) async fn ensure(
+    admin: Admin,
+    embedded: Option<Embedded>,
+    stage: std::sync::Arc<Stage>,
+    stop: CancellationToken,
+) {
     let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else { return };
-    match create(&admin, embedded, &stage, topic).await {
+    let created = tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        created = create(&admin, embedded, &stage, topic) => created,
+    };
+    match created {
         Ok(false) => {}
         Ok(true) => info!(stage = stage.service, %topic, "created the DLQ topic"),
         Err(error) => warn!(

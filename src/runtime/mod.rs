@@ -86,6 +86,8 @@ pub struct Runtime {
     stages: Vec<Running>,
     tasks: TaskTracker,
     kafka: watch::Seen,
+    /// Cancelled at a stop: what only looks at the cluster ends.
+    ending: CancellationToken,
 }
 
 impl Runtime {
@@ -111,6 +113,7 @@ impl Runtime {
             stages: Vec::new(),
             tasks: TaskTracker::new(),
             kafka: watch::Seen::default(),
+            ending: CancellationToken::new(),
         };
         let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
         let lone = Lone::default();
@@ -128,6 +131,7 @@ impl Runtime {
                 runtime.admin.clone(),
                 runtime.config.embedded.clone(),
                 Arc::clone(stage),
+                runtime.ending.clone(),
             ));
             let running = Running::start(Start {
                 config: &runtime.config,
@@ -169,8 +173,9 @@ impl Runtime {
                 .collect(),
             seen: Arc::clone(&self.kafka),
         };
-        self.tasks.spawn(watch.run(stop.clone()));
+        self.tasks.spawn(watch.run(self.ending.clone()));
         stop.cancelled().await;
+        self.ending.cancel();
         info!(stages = self.stages.len(), "stopping: what is in flight may end");
         let Runtime { config, outputs, stages, tasks, .. } = self;
         for stage in &stages {

@@ -50,7 +50,13 @@ impl Watch {
                 _ = ticks.tick() => {}
             }
             let (admin, asked) = (self.admin.clone(), topics.clone());
-            let look = tokio::task::spawn_blocking(move || look(&admin, &asked)).await;
+            let looking = tokio::task::spawn_blocking(move || look(&admin, &asked));
+            let look = tokio::select! {
+                biased;
+                // The look-up ends by itself; nobody needs its answer.
+                () = stop.cancelled() => return,
+                look = looking => look,
+            };
             match look {
                 Ok(Ok(look)) => self.compare(&topics, look, &mut known),
                 Ok(Err(error)) => {
@@ -73,7 +79,7 @@ impl Watch {
                 warn!(%topic, "the topic was deleted and made again");
                 let readers =
                     self.readers.iter().filter(|(names, _)| names.iter().any(|name| **name == **topic));
-                readers.for_each(|(_, poll)| poll.recreated(topic));
+                readers.for_each(|(_, poll)| poll.look_up_again(topic));
             }
         }
     }

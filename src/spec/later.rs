@@ -22,7 +22,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.source.key_format", &[], 0),
     ("stage.source.cluster", &[], 0),
     ("stage.source.verify", &[], 0),
-    ("stage.source.on_out_of_range", &["earliest", "latest"], 0),
     ("stage.transforms.[].encrypt", &[], 1),
     ("stage.transforms.[].decrypt", &[], 1),
     ("stage.transforms.[].plugin", &[], 1),

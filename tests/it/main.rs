@@ -15,6 +15,8 @@ mod restarts;
 mod retries;
 mod shutdown;
 mod dead_letters;
+mod kills;
+mod rebalance;
 mod bad_input;
 mod signatures;
 mod tidy;

@@ -2,7 +2,7 @@
 //! reloads, so that a rebalance forgets nothing. Pure: results go in, and what may be done comes out.
 //!
 //! Choices beyond the contract: failing keys are remembered up to a bound (1,024), and an open breaker probes at most
-//! [`AT_ONCE`] of them back to back, so that a dead receiver with a thousand waiting keys is not hammered. A record accepted
+//! `AT_ONCE` of them back to back, so that a dead receiver with a thousand waiting keys is not hammered. A record accepted
 //! while the breaker is open, by an attempt begun before, makes the next probe due at once instead of closing it.
 
 mod seen;

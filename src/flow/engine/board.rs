@@ -19,6 +19,11 @@ use crate::telemetry::clock;
 /// Records that a stage looks ahead at least, so that enough different keys are in sight.
 const LOOK_AHEAD: usize = 4_096;
 
+/// Records that a partition looks ahead at least.
+const PARTITION_LOOK_AHEAD: usize = 1_024;
+/// The same where the last owner did not end cleanly: should this one not either, a crash loop is near, and the next owner
+/// tries what may have been at work one record at a time (K10). The fewer, the sooner that is over.
+pub(super) const CAUTIOUS_LOOK_AHEAD: usize = 64;
 /// Keys that are taken in while the stage is shut.
 const KEYS_WHILE_SHUT: usize = 3;
 
@@ -89,6 +94,14 @@ impl Place {
         let work = tracker.take(now);
         self.settle_lone(lone);
         work
+    }
+
+    /// As `take`, for the record at this offset.
+    fn take_at(&mut self, offset: i64, now: Now, lone: &Lone) -> Option<Work> {
+        if self.tracker.as_ref().is_some_and(Tracker::is_suspect) {
+            return self.take(now, lone);
+        }
+        self.tracker.as_mut()?.take_at(offset, now)
     }
 
     /// Gives the right back where no lone record is chosen or at work.
@@ -172,7 +185,7 @@ impl Board {
         self.max_in_flight = stage.max_in_flight.max(1);
         self.look_ahead = LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(8));
         self.paused = stage.paused;
-        self.limits.records = self.look_ahead;
+        self.limits.records = PARTITION_LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(2));
         self.limits.bytes = self.memory;
     }
 
@@ -295,7 +308,7 @@ impl Board {
             return None;
         };
         let place = self.places.get_mut(slot)?;
-        let work = place.tracker.as_mut()?.take_at(offset, now)?;
+        let work = place.take_at(offset, now, &self.lone)?;
         self.gate.started(tried, now.mono);
         self.in_flight += 1;
         Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: Some(tried) })
@@ -357,6 +370,18 @@ impl Board {
             return Err(record);
         }
         Ok(tracker.admit(record))
+    }
+
+    /// Whether a partition holds its share of what the stage may hold, or more: where there is no room, such wait and the
+    /// others go on, so that none starves.
+    pub(super) fn crowds(&self, partition: &Partition) -> bool {
+        let shut = self.gate.is_shut() || self.outside.is_some() || self.paused;
+        let place = self.place_of(partition).and_then(|slot| self.places.get(slot));
+        let Some(tracker) = place.and_then(|place| place.tracker.as_ref()) else { return true };
+        let sharers = self.trackers().count().max(1);
+        let counts = tracker.counts();
+        shut || counts.open.saturating_sub(counts.bodiless) >= (self.look_ahead / sharers).max(1)
+            || counts.bytes >= self.memory / sharers
     }
 
     /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
@@ -428,9 +453,15 @@ impl Board {
                 && now.saturating_duration_since(place.since) >= PROGRESS
             {
                 tracker.progressed();
+                tracker.set_record_limit(self.limits.records);
                 place.since = now;
             }
         }
+    }
+
+    /// Whether a commit should not wait for its time.
+    pub(super) fn commit_is_urgent(&self) -> bool {
+        self.trackers().any(Tracker::commit_is_urgent)
     }
 
     /// Whether work stands still because no commit was accepted for too long (O11).

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Engine;
+use super::board::CAUTIOUS_LOOK_AHEAD;
 use crate::flow::metadata::{self, Cut, Decoded, Restored};
 use crate::flow::{Admitted, Epoch, NextOffset, Record, Tracker};
 use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
@@ -53,6 +54,7 @@ impl EngineIntake {
         match metadata::decode(&committed.metadata, next, prefix(found)) {
             Decoded::OtherTopic => instead().map_or(gone, Beginning::At),
             _ if committed.next < found.log_start || committed.next > found.log_end => {
+                self.engine.metrics.anomaly(Anomaly::OffsetsLost);
                 instead().map_or(gone, Beginning::At)
             }
             Decoded::Restored(restored) => Beginning::At(restored),
@@ -91,8 +93,12 @@ impl Intake for EngineIntake {
                     info!(partition = %one.partition, next = next.0, epoch = one.epoch, retries = restored.retries.len(), "starting");
                     let epoch = Epoch(one.epoch);
                     let limit = self.metadata_limit;
+                    let cautious = restored.open || restored.crashes > 0;
                     self.engine.lock().assign(&one.partition, epoch, |order, mut limits| {
                         limits.metadata = limit;
+                        if cautious {
+                            limits.records = CAUTIOUS_LOOK_AHEAD;
+                        }
                         Tracker::assigned(epoch, prefix(one), restored, order, limits, now)
                     });
                     starts.push((one.partition.clone(), next.0));
@@ -165,6 +171,10 @@ impl Intake for EngineIntake {
         self.engine.lock().takes(partition)
     }
 
+    fn crowds(&mut self, partition: &Partition) -> bool {
+        self.engine.lock().crowds(partition)
+    }
+
     fn busy(&mut self) -> bool {
         let counts = self.engine.lock().counts();
         counts.open > 0 || counts.uncommitted
@@ -227,11 +237,10 @@ impl Intake for EngineIntake {
     }
 
     fn commit_at_once(&mut self) -> bool {
-        self.engine.lock().trackers().any(Tracker::commit_is_urgent)
+        self.engine.lock().commit_is_urgent()
     }
 
     fn committed(&mut self, answers: &[(Mark, Option<KafkaError>)], now: Instant) {
-        let mut lost = Vec::new();
         {
             let mut board = self.engine.lock();
             for (mark, refused) in answers {
@@ -245,7 +254,10 @@ impl Intake for EngineIntake {
                         }
                     }
                     Some(error) if error.means_metadata_too_large() => {
-                        self.metadata_limit = (self.metadata_limit / 2).max(64);
+                        // Once for an answer that refuses several.
+                        if mark.metadata.len() * 2 > self.metadata_limit {
+                            self.metadata_limit = (self.metadata_limit / 2).max(64);
+                        }
                         let limit = self.metadata_limit;
                         board
                             .places
@@ -253,7 +265,9 @@ impl Intake for EngineIntake {
                             .filter_map(|p| p.tracker.as_mut())
                             .for_each(|t| t.set_metadata_limit(limit));
                     }
-                    Some(error) if error.means_lost() => lost.push(mark.partition.clone()),
+                    // Also where the generation has moved on: in a cooperative rebalance the partition is ours all the
+                    // same, and the commit is made again. Whether it is lost says the rebalance, never a commit (G2);
+                    // meanwhile nothing is accepted, so work stands still after `limits.uncommitted` (O11).
                     Some(_) => {}
                 }
             }
@@ -266,13 +280,6 @@ impl Intake for EngineIntake {
                 let at = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 self.engine.metrics.consumer.last_commit_timestamp.set(at.as_secs_f64());
             }
-        }
-        if !lost.is_empty() {
-            error!(
-                partitions = lost.len(),
-                "the group has given these partitions to another member: nothing of them is committed any more"
-            );
-            self.lost(&lost);
         }
         self.engine.dispatch();
     }
@@ -287,11 +294,23 @@ impl Intake for EngineIntake {
 
     fn trouble(&mut self, trouble: Trouble, now: Instant) {
         match trouble {
-            Trouble::OutOfRange(partition) => self.engine.hold_from_outside(
-                HoldCause::OutOfRange,
-                &format!("{partition}: the offset to read is not in the log any more; set source.on_out_of_range, or reset the offset"),
-                now,
-            ),
+            Trouble::OutOfRange(partition) => match self.engine.plan.load().source.on_out_of_range {
+                OnOutOfRange::Pause => self.engine.hold_from_outside(
+                    HoldCause::OutOfRange,
+                    &format!(
+                        "{partition}: the offset to read is not in the log any more; set source.on_out_of_range to \
+                         earliest or latest, or reset the offset"
+                    ),
+                    now,
+                ),
+                OnOutOfRange::Earliest | OnOutOfRange::Latest => {
+                    warn!(%partition, "the offset to read is not in the log any more: going on as the file says");
+                    self.engine.metrics.anomaly(Anomaly::OffsetsLost);
+                    if let Some(poll) = self.engine.poll.get() {
+                        poll.look_up_again(&partition.topic);
+                    }
+                }
+            },
             Trouble::TopicMissing(topic) => {
                 self.engine.hold_from_outside(HoldCause::TopicMissing, &format!("the topic {topic} does not exist"), now);
             }

@@ -148,7 +148,10 @@ impl Engine {
     /// The stage's one sleeper: wakes for retries that are due and for probes, and starts what is ready.
     async fn keep_time(self: Arc<Self>) {
         loop {
-            let wake = self.dispatch();
+            let (wake, urgent) = self.dispatch();
+            if urgent {
+                self.wake_poll();
+            }
             let sleep = async {
                 match wake {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -164,22 +167,24 @@ impl Engine {
         }
     }
 
-    /// Starts tasks for what is ready, as far as there are slots; says when to look again.
-    fn dispatch(self: &Arc<Self>) -> Option<Instant> {
+    /// Starts tasks for what is ready, as far as there are slots; says when to look again, and whether a commit is waited
+    /// for that should not wait for its time.
+    fn dispatch(self: &Arc<Self>) -> (Option<Instant>, bool) {
         let now = now();
         let (mut jobs, mut turned) = (Vec::new(), Vec::new());
-        let wake = {
+        let looked = {
             let mut board = self.lock();
             while let Some(job) = board.take(now, &mut turned) {
                 jobs.push(job);
             }
-            board.wake_at(now.mono)
+            (board.wake_at(now.mono), board.commit_is_urgent())
         };
+
         self.log(turned);
         for job in jobs {
             self.tasks.spawn_on(Arc::clone(self).work(job), &self.workers);
         }
-        wake
+        looked
     }
 
     /// Says that the stage holds, or does not any more; the counter of it is set where the report is taken.

@@ -73,7 +73,8 @@ impl Engine {
             }
             let applied = board.complete(slot, work, pass.verdict);
             let next = board.take(now, &mut turned);
-            let room = board.room_wanted && board.room_is_back();
+            let room =
+                (board.room_wanted && board.room_is_back()) || (next.is_none() && board.commit_is_urgent());
             (applied, next, room, board.gate.is_shut())
         };
         let look_again = !turned.is_empty()

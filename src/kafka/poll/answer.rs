@@ -16,22 +16,22 @@ use crate::kafka::{Found, Intake, Partition, Trouble, raw};
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_rebalance(&mut self, now: Instant) {
         match std::mem::replace(&mut self.rebalance, Rebalance::Steady) {
-            Rebalance::Steady => self.look_for_recreated(now),
+            Rebalance::Steady => self.look_up_anew(now),
             Rebalance::Finding(finding) => self.serve_finding(finding, now),
             Rebalance::Draining(draining) => self.serve_draining(draining, now),
         }
     }
 
-    /// Partitions of a topic that has another id now end as if they were lost, and are looked up anew.
-    fn look_for_recreated(&mut self, now: Instant) {
+    /// Partitions of these topics end as if they were lost, and are looked up anew.
+    fn look_up_anew(&mut self, now: Instant) {
         let topics =
-            self.handle.recreated.lock().map(|mut topics| std::mem::take(&mut *topics)).unwrap_or_default();
+            self.handle.stale.lock().map(|mut topics| std::mem::take(&mut *topics)).unwrap_or_default();
         if topics.is_empty() || self.stopping {
             return;
         }
         let of_them = |p: &&Partition| topics.iter().any(|topic| **topic == *p.topic);
         let partitions: Vec<Partition> = self.parts.keys().filter(of_them).cloned().collect();
-        warn!(group = self.options.consumer.group, ?topics, "deleted and made again: looked up anew");
+        warn!(group = self.options.consumer.group, ?topics, "looking partitions up anew");
         self.intake.lost(&partitions);
         self.shut(&partitions);
         self.rebalance =
@@ -129,8 +129,10 @@ impl<I: Intake> Poller<I> {
             let part = Part {
                 epoch: one.epoch,
                 topic: Arc::clone(&one.topic),
-                paused: false,
+                // Looked up anew while it is ours: it still is as it was.
+                paused: self.parts.get(&one.partition).is_some_and(|old| old.paused),
                 shut: false,
+                crowding: self.no_room,
                 overflow: VecDeque::new(),
                 leader_epoch: -1,
             };
@@ -160,31 +162,25 @@ impl<I: Intake> Poller<I> {
 
     fn serve_draining(&mut self, mut draining: Draining, now: Instant) {
         let drained = self.intake.drained(&draining.partitions);
-        draining.step = draining.next(drained, self.outstanding.is_some(), now);
+        let mut covered = false;
+        let may_commit = self.outstanding.is_none() && now >= self.commit_again_at;
+        if matches!(draining.step, DrainStep::LastCommit(_)) && may_commit {
+            // What was refused, as by a generation that has moved on meanwhile, is committed once more.
+            let marks = self.intake.commits(now, Some(&draining.partitions));
+            covered = marks.is_empty();
+            self.send_commit(marks, now);
+        }
+        draining.step = draining.next(drained, covered, now);
         if draining.step == DrainStep::Closing {
-            if !drained {
-                warn!(
-                    group = self.options.consumer.group,
-                    "the drain deadline has passed: requests are cut off"
-                );
-                self.clean = false;
-            }
-            if self.outstanding.is_none() {
-                self.intake.close(&draining.partitions);
-                let marks = self.intake.commits(now, Some(&draining.partitions));
-                self.send_commit(marks, now);
-                draining.step = DrainStep::LastCommit(now + LAST_COMMIT);
-            } else if now >= draining.deadline + LAST_COMMIT {
-                draining.step = DrainStep::Done;
-            }
+            self.close_draining(&mut draining, drained, now);
         }
         if draining.step != DrainStep::Done {
             self.rebalance = Rebalance::Draining(draining);
             return;
         }
-        if self.outstanding.is_some() {
-            warn!(group = self.options.consumer.group, "the last commit was not answered in time");
-            self.clean = false;
+        if !covered {
+            warn!(group = self.options.consumer.group, "the last commit was not accepted in time");
+            self.clean &= !draining.stopping;
         }
         self.intake.ended(&draining.partitions);
         self.forget(&draining.partitions);
@@ -193,7 +189,33 @@ impl<I: Intake> Poller<I> {
         }
     }
 
+    /// All has ended, or is cut off now: the last commit follows as soon as no other is outstanding.
+    fn close_draining(&mut self, draining: &mut Draining, drained: bool, now: Instant) {
+        if self.outstanding.is_none() {
+            if !drained {
+                warn!(
+                    group = self.options.consumer.group,
+                    "the drain deadline has passed: requests are cut off"
+                );
+                self.clean = false;
+            }
+            self.intake.close(&draining.partitions);
+            let marks = self.intake.commits(now, Some(&draining.partitions));
+            self.send_commit(marks, now);
+            draining.step = DrainStep::LastCommit(now + LAST_COMMIT);
+        } else if now >= draining.deadline + LAST_COMMIT {
+            draining.step = DrainStep::Done;
+        }
+    }
+
+    /// Forgets partitions that are ours no more. librdkafka keeps a partition's pause over unassign and assign: it is taken
+    /// back here, else the partition would never be read again when it returns.
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        let is_paused = |p: &&Partition| self.parts.get(*p).is_some_and(|part| part.paused);
+        let paused: Vec<Partition> = partitions.iter().filter(is_paused).cloned().collect();
+        if !paused.is_empty() {
+            self.report("resuming", raw::set_paused(self.consumer.client(), &paused, false));
+        }
         for partition in partitions {
             self.parts.remove(partition);
         }

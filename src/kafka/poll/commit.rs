@@ -1,6 +1,6 @@
 //! Commits of a poll thread: each an explicit one of offset and metadata, one outstanding at a time (O8, O9).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
@@ -9,9 +9,12 @@ use crate::kafka::raw::{self, CommitEntry};
 use crate::kafka::{Intake, KafkaError, Mark, Partition};
 use rdkafka::consumer::Consumer;
 
+/// How long a refused commit waits before it is made again.
+const AGAIN: Duration = Duration::from_millis(250);
+
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_commits(&mut self, now: Instant) {
-        if self.outstanding.is_some() {
+        if self.outstanding.is_some() || now < self.commit_again_at {
             return;
         }
         if now.duration_since(self.committed_at) >= COMMIT_EVERY || self.intake.commit_at_once() {
@@ -39,6 +42,7 @@ impl<I: Intake> Poller<I> {
         match raw::commit(self.consumer.client(), &entries, &self.queue) {
             Ok(()) => self.outstanding = Some(marks),
             Err(error) => {
+                self.commit_again_at = now + AGAIN;
                 let answers: Vec<_> = marks.into_iter().map(|mark| (mark, Some(error.clone()))).collect();
                 self.intake.committed(&answers, now);
             }
@@ -60,6 +64,9 @@ impl<I: Intake> Poller<I> {
                 (mark, refused)
             })
             .collect();
+        if answers.iter().any(|(_, refused)| refused.is_some()) {
+            self.commit_again_at = now + AGAIN;
+        }
         for (mark, refused) in &answers {
             match refused {
                 None => debug!(partition = %mark.partition, next = mark.next, "committed"),

@@ -69,8 +69,8 @@ pub struct PollHandle {
     queue: Arc<Queue>,
     stop: Arc<AtomicU8>,
     grace: Arc<Mutex<Duration>>,
-    /// Topics that were deleted and made again under the same name.
-    recreated: Arc<Mutex<Vec<String>>>,
+    /// Topics whose partitions are to be looked up anew.
+    stale: Arc<Mutex<Vec<String>>>,
 }
 
 impl PollHandle {
@@ -79,10 +79,11 @@ impl PollHandle {
         self.queue.wake();
     }
 
-    /// Says that a topic has another id now: what is known of its partitions is dropped, and they are looked up anew (B3).
-    pub fn recreated(&self, topic: &str) {
-        if let Ok(mut recreated) = self.recreated.lock() {
-            recreated.push(topic.to_owned());
+    /// What is known of a topic's partitions is dropped, and they are looked up anew: it has another id now (B3), or its log
+    /// does not hold what was to be read (B2).
+    pub fn look_up_again(&self, topic: &str) {
+        if let Ok(mut stale) = self.stale.lock() {
+            stale.push(topic.to_owned());
         }
         self.queue.wake();
     }
@@ -146,9 +147,12 @@ pub struct Poller<I> {
     finders: Vec<JoinHandle<()>>,
     outstanding: Option<Vec<Mark>>,
     committed_at: Instant,
+    /// Not before: a commit was refused.
+    commit_again_at: Instant,
     epoch: u64,
-    all_paused: bool,
-    no_room_since: Option<Instant>,
+    /// There is no room: partitions that hold their share are paused.
+    no_room: bool,
+    full_since: Option<Instant>,
     stopping: bool,
     clean: bool,
 }
@@ -167,6 +171,8 @@ struct Part {
     paused: bool,
     /// Held, revoked or out of range: paused until it is assigned anew.
     shut: bool,
+    /// Holds its share or more: paused where there is no room.
+    crowding: bool,
     overflow: VecDeque<Fetched>,
     leader_epoch: i32,
 }
@@ -192,7 +198,7 @@ impl<I: Intake> Poller<I> {
             queue: Arc::clone(&queue),
             stop: Arc::new(AtomicU8::new(RUN)),
             grace: Arc::new(Mutex::new(options.drain_deadline)),
-            recreated: Arc::default(),
+            stale: Arc::default(),
         };
         Ok(Poller {
             consumer: Arc::new(consumer),
@@ -207,9 +213,10 @@ impl<I: Intake> Poller<I> {
             finders: Vec::new(),
             outstanding: None,
             committed_at: clock::now(),
+            commit_again_at: clock::now(),
             epoch: 0,
-            all_paused: false,
-            no_room_since: None,
+            no_room: false,
+            full_since: None,
             stopping: false,
             clean: true,
         })
@@ -236,9 +243,9 @@ impl<I: Intake> Poller<I> {
             if self.stopping && matches!(self.rebalance, Rebalance::Steady) {
                 break;
             }
+            self.intake.tick(now);
             self.serve_commits(now);
             self.serve_pauses(now);
-            self.intake.tick(now);
             self.poll_batch();
         }
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
@@ -328,18 +335,19 @@ impl<I: Intake> Poller<I> {
 
     /// The room for records and bytes; where there is none for long, everything is paused.
     fn wait_for_room(&mut self) -> (usize, usize) {
-        if self.has_room(1) || self.all_paused || self.parts.is_empty() {
+        if self.has_room(1) || self.no_room || self.parts.is_empty() {
             return self.intake.room();
         }
         self.intake.wait_for_room(BUSY);
         if self.has_room(1) {
-            self.no_room_since = None;
+            self.full_since = None;
             return self.intake.room();
         }
         let now = clock::now();
-        let since = *self.no_room_since.get_or_insert(now);
+        let since = *self.full_since.get_or_insert(now);
         if now.duration_since(since) >= PATIENCE {
-            self.all_paused = true;
+            self.no_room = true;
+            self.see_crowding();
             self.apply_pauses();
         }
         (0, 0)

@@ -11,9 +11,12 @@ use crate::kafka::{Fetched, Intake, Partition, raw};
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_pauses(&mut self, now: Instant) {
-        if self.all_paused && self.has_room(BATCH / 2) {
-            self.all_paused = false;
-            self.no_room_since = None;
+        if self.no_room && self.has_room(BATCH / 2) {
+            self.no_room = false;
+            self.full_since = None;
+        }
+        if self.no_room {
+            self.see_crowding();
         }
         let mut changed = false;
         let waiting: Vec<Partition> = self
@@ -23,10 +26,11 @@ impl<I: Intake> Poller<I> {
             .map(|(k, _)| k.clone())
             .collect();
         for partition in waiting {
-            if self.all_paused || !self.intake.takes(&partition) {
+            let crowding = self.no_room && self.parts.get(&partition).is_some_and(|part| part.crowding);
+            if crowding || !self.intake.takes(&partition) {
                 continue;
             }
-            let (room, _) = self.intake.room();
+            let room = if self.no_room { 1 } else { self.intake.room().0 };
             let Some(part) = self.parts.get_mut(&partition) else { continue };
             let count = part.overflow.len().min(room);
             let mut batch: Vec<Fetched> = part.overflow.drain(..count).collect();
@@ -36,18 +40,25 @@ impl<I: Intake> Poller<I> {
             }
             changed = true;
         }
-        if changed || self.parts.values().any(|p| p.paused != p.wants_pause(self.all_paused)) {
+        if changed || self.parts.values().any(|p| p.paused != p.wants_pause(self.no_room)) {
             self.apply_pauses();
         }
-        if self.all_paused {
-            self.no_room_since = Some(now);
+        if self.no_room {
+            self.full_since = Some(now);
+        }
+    }
+
+    /// Looks at which partitions hold their share.
+    pub(super) fn see_crowding(&mut self) {
+        for (partition, part) in &mut self.parts {
+            part.crowding = self.intake.crowds(partition);
         }
     }
 
     /// Brings what librdkafka pauses to what is wanted; never resumes what was not paused here (M3).
     pub(super) fn apply_pauses(&mut self) {
         for pause in [true, false] {
-            let all = self.all_paused;
+            let all = self.no_room;
             let change: Vec<Partition> = self
                 .parts
                 .iter()
@@ -74,6 +85,6 @@ impl<I: Intake> Poller<I> {
 
 impl Part {
     fn wants_pause(&self, all: bool) -> bool {
-        all || self.shut || !self.overflow.is_empty()
+        (all && self.crowding) || self.shut || !self.overflow.is_empty()
     }
 }
