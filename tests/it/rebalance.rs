@@ -36,3 +36,25 @@ async fn instances_join_and_leave_without_a_repeat() {
     check::all(&stage.ledgers(produced, commits).await);
     assert_eq!(one.stop(Duration::from_secs(15)).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_comes_back_is_read_again() {
+    let run = Run::new("comes-back");
+    let stage = Stage::set("comes-back", &pipeline(), unsteady(run.seed)).await;
+    let load = Load { events: 8_000, keys: 200, size: 256, rate: Some(500) };
+    let commits = stage.commits();
+    let moves = async {
+        let one = stage.site.start("one").await;
+        stage.receiver.wait_for_accepted(500, Duration::from_secs(60)).await;
+        let two = stage.site.start("two").await;
+        let works = || async { two.metric("weir_events_received_total", &[]).await > 50.0 };
+        until("the second instance takes its share", Duration::from_secs(30), works).await;
+        assert_eq!(two.stop(Duration::from_secs(15)).await, 0);
+        one
+    };
+    let (produced, one) = tokio::join!(load.produce(&stage.run, stage.kafka, &stage.topic), moves);
+    // What the second had belongs to the first again, in the same process: librdkafka remembers a pause over that.
+    stage.receiver.wait_for_accepted(load.events, Duration::from_secs(60)).await;
+    check::all(&stage.ledgers(produced, commits).await);
+    assert_eq!(one.stop(Duration::from_secs(15)).await, 0);
+}

@@ -1,7 +1,7 @@
 //! Everything of a stage that is behind its lock: partitions with their trackers, slots, the hold and the breaker.
 //! Methods take `now` and return what to do; they wait for nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -135,7 +135,7 @@ pub(super) struct Board {
     /// Whether somebody waits for room.
     pub(super) room_wanted: bool,
     /// What the poll thread reported and only it or a reload can end.
-    outside: Option<(HoldCause, Instant, String)>,
+    outside: BTreeMap<(HoldCause, String), (Instant, String)>,
 }
 
 impl Board {
@@ -173,7 +173,7 @@ impl Board {
             service: stage.service.clone(),
             paused: false,
             room_wanted: false,
-            outside: None,
+            outside: BTreeMap::new(),
         };
         board.replan(stage, now);
         board
@@ -202,6 +202,7 @@ impl Board {
         make: impl FnOnce(Order, Limits) -> Tracker,
     ) {
         let mut tracker = make(self.order, self.limits);
+        self.outside.remove(&(HoldCause::OutOfRange, partition.to_string()));
         let slot = match self.index.get(partition) {
             Some(slot) => *slot,
             None => {
@@ -252,6 +253,9 @@ impl Board {
         });
         let lone = self.lone.clone();
         self.each(partitions, |place| lone.release(&place.name));
+        for partition in partitions {
+            self.outside.remove(&(HoldCause::OutOfRange, partition.to_string()));
+        }
     }
 
     pub(super) fn drained(&self, partitions: &[Partition]) -> bool {
@@ -274,7 +278,7 @@ impl Board {
 
     /// The next record to work on; while the stage is shut, what may be tried.
     pub(super) fn take(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {
-        if self.paused || self.outside.is_some() || self.is_stalled(now.mono) {
+        if self.paused || !self.outside.is_empty() || self.is_stalled(now.mono) {
             return None;
         }
         if self.gate.is_shut() {
@@ -375,7 +379,7 @@ impl Board {
     /// Whether a partition holds its share of what the stage may hold, or more: where there is no room, such wait and the
     /// others go on, so that none starves.
     pub(super) fn crowds(&self, partition: &Partition) -> bool {
-        let shut = self.gate.is_shut() || self.outside.is_some() || self.paused;
+        let shut = self.gate.is_shut() || !self.outside.is_empty() || self.paused;
         let place = self.place_of(partition).and_then(|slot| self.places.get(slot));
         let Some(tracker) = place.and_then(|place| place.tracker.as_ref()) else { return true };
         let sharers = self.trackers().count().max(1);
@@ -387,7 +391,7 @@ impl Board {
     /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
     pub(super) fn room(&mut self) -> (usize, usize) {
         let counts = self.counts();
-        let shut = self.gate.is_shut() || self.outside.is_some() || self.paused;
+        let shut = self.gate.is_shut() || !self.outside.is_empty() || self.paused;
         let records = if shut && counts.ready + counts.waiting >= KEYS_WHILE_SHUT {
             0
         } else {
@@ -469,26 +473,26 @@ impl Board {
         now.saturating_duration_since(self.accepted_at) > self.uncommitted
     }
 
-    pub(super) fn hold_from_outside(&mut self, cause: HoldCause, message: String, now: Instant) -> bool {
-        let new = self.outside.as_ref().is_none_or(|(held, ..)| *held != cause);
-        if new {
-            self.outside = Some((cause, now, message));
-        }
-        new
+    /// Holds the stage for what only the poll thread knows, of a partition or a topic; `true` where it is new.
+    pub(super) fn hold_from_outside(
+        &mut self,
+        cause: HoldCause,
+        of: String,
+        message: String,
+        now: Instant,
+    ) -> bool {
+        self.outside.insert((cause, of), (now, message)).is_none()
     }
 
-    pub(super) fn release_from_outside(&mut self, cause: HoldCause) -> bool {
-        let held = self.outside.as_ref().is_some_and(|(held, ..)| *held == cause);
-        if held {
-            self.outside = None;
-        }
-        held
+    /// The topic is there after all.
+    pub(super) fn topic_is_there(&mut self, topic: &str) {
+        self.outside.remove(&(HoldCause::TopicMissing, topic.to_owned()));
     }
 
     pub(super) fn report(&self, now: Now) -> StageReport {
         let counts = self.counts();
         let mut held: Vec<Held> = Vec::new();
-        if let Some((cause, since, message)) = &self.outside {
+        for ((cause, _), (since, message)) in &self.outside {
             let since = now.wall - now.mono.saturating_duration_since(*since);
             held.push(Held { cause: *cause, since, message: message.clone() });
         }

@@ -70,8 +70,8 @@ impl EngineIntake {
 }
 
 impl Engine {
-    fn hold_from_outside(&self, cause: HoldCause, message: &str, now: Instant) {
-        let new = self.lock().hold_from_outside(cause, message.to_owned(), now);
+    fn hold_from_outside(&self, cause: HoldCause, of: &str, message: &str, now: Instant) {
+        let new = self.lock().hold_from_outside(cause, of.to_owned(), message.to_owned(), now);
         if new {
             warn!(stage = self.plan.load().service, cause = cause.as_str(), "the stage holds: {message}");
         }
@@ -105,6 +105,7 @@ impl Intake for EngineIntake {
                 }
                 Beginning::Gone { from, to } => self.engine.hold_from_outside(
                     HoldCause::OutOfRange,
+                    &one.partition.to_string(),
                     &format!(
                         "{}: the committed offset is not in the log, which holds {from} to {to}; set \
                          source.on_out_of_range to earliest or latest, or reset the offset",
@@ -114,13 +115,9 @@ impl Intake for EngineIntake {
                 ),
             }
         }
-        let all_there = starts.len() == found.len();
         {
             let mut board = self.engine.lock();
-            board.release_from_outside(HoldCause::TopicMissing);
-            if all_there {
-                board.release_from_outside(HoldCause::OutOfRange);
-            }
+            found.iter().for_each(|one| board.topic_is_there(&one.partition.topic));
         }
         self.engine.metrics.consumer.rebalances.inc();
         starts
@@ -297,6 +294,7 @@ impl Intake for EngineIntake {
             Trouble::OutOfRange(partition) => match self.engine.plan.load().source.on_out_of_range {
                 OnOutOfRange::Pause => self.engine.hold_from_outside(
                     HoldCause::OutOfRange,
+                    &partition.to_string(),
                     &format!(
                         "{partition}: the offset to read is not in the log any more; set source.on_out_of_range to \
                          earliest or latest, or reset the offset"
@@ -312,7 +310,7 @@ impl Intake for EngineIntake {
                 }
             },
             Trouble::TopicMissing(topic) => {
-                self.engine.hold_from_outside(HoldCause::TopicMissing, &format!("the topic {topic} does not exist"), now);
+                self.engine.hold_from_outside(HoldCause::TopicMissing, &topic, &format!("the topic {topic} does not exist"), now);
             }
             Trouble::Other(error) => tracing::debug!(%error, "kafka"),
         }

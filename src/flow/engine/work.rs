@@ -33,23 +33,25 @@ impl Engine {
     /// One pass over a record; cut off where its assignment or the process ends. A panic fails the record, not the
     /// process (K10).
     async fn run(&self, stage: &Arc<Stage>, job: &Job) -> Pass {
-        let turn = Turn { engine: self, stage, job };
-        let pass = AssertUnwindSafe(turn.run()).catch_unwind();
         tokio::select! {
             biased;
             // Cut off: the request is indefinite, so nothing is said of the record (H7).
             () = job.cancelled.cancelled() => Pass::abandoned(),
             () = self.end.cancelled() => Pass::abandoned(),
-            pass = pass => match pass {
-                Ok(pass) => pass,
-                Err(_) => {
-                    error!(stage = stage.service, position = %job.work.event.origin, "panic while working on a record");
-                    let failure = Failure::invalid(Code::Transform, "working on the record: internal error (panic)");
-                    let failed = Failed { progress: job.work.progress.clone(), called: false, failure };
-                    turn.fail(failed).await
-                }
-            }
+            pass = self.run_guarded(stage, job) => pass,
         }
+    }
+
+    async fn run_guarded(&self, stage: &Arc<Stage>, job: &Job) -> Pass {
+        let turn = Turn { engine: self, stage, job };
+        if let Ok(pass) = AssertUnwindSafe(turn.run()).catch_unwind().await {
+            return pass;
+        }
+        error!(stage = stage.service, position = %job.work.event.origin, "panic while working on a record");
+        let failure = Failure::invalid(Code::Transform, "working on the record: internal error (panic)");
+        let failed = Failed { progress: job.work.progress.clone(), called: false, failure };
+        let failing = AssertUnwindSafe(turn.fail(failed)).catch_unwind().await;
+        failing.unwrap_or_else(|_| Pass::abandoned())
     }
 
     /// Applies the verdict and takes the next record.

@@ -38,8 +38,16 @@ impl<I: Intake> Poller<I> {
             Rebalance::Finding(Finding { partitions, answer: None, again_at: now, assigned: true });
     }
 
+    /// A rebalance comes before partitions that are being looked up anew: their topics are, once it is answered.
+    fn put_look_up_off(&self) {
+        if let Rebalance::Finding(Finding { assigned: true, partitions, .. }) = &self.rebalance {
+            partitions.iter().for_each(|partition| self.handle.look_up_again(&partition.topic));
+        }
+    }
+
     pub(super) fn assign_event(&mut self, partitions: Vec<Partition>, now: Instant) {
         info!(group = self.options.consumer.group, partitions = %join(&partitions), "assigned");
+        self.put_look_up_off();
         self.unanswered = Some(Unanswered::Assign(partitions.clone()));
         if self.stopping {
             return self.answer();
@@ -50,6 +58,7 @@ impl<I: Intake> Poller<I> {
 
     pub(super) fn revoke_event(&mut self, partitions: Vec<Partition>, lost: bool, now: Instant) {
         info!(group = self.options.consumer.group, partitions = %join(&partitions), lost, "revoked");
+        self.put_look_up_off();
         self.unanswered = Some(Unanswered::Revoke(partitions.clone()));
         if lost {
             self.intake.lost(&partitions);
