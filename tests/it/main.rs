@@ -19,4 +19,5 @@ mod kills;
 mod rebalance;
 mod bad_input;
 mod signatures;
+mod topics;
 mod tidy;

@@ -1,0 +1,90 @@
+//! Topics that go and come back, and offsets that are not in the log (F-10, F-09, B2, B3).
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::dead_letters::send;
+use crate::delivery::{PARTITIONS, Stage};
+use crate::support::receiver::status;
+use crate::support::weir::Site;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recreated_topic_is_read_from_its_beginning_under_other_ids() {
+    let stage = Stage::set("recreated", "", |_| status(200)).await;
+    let weir = stage.site.start("one").await;
+    for number in 0..3_u8 {
+        send(&stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
+    }
+    stage.receiver.wait_for(3, Duration::from_secs(30)).await;
+    stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
+
+    let admin: AdminClient<DefaultClientContext> = stage.kafka.client().create().unwrap();
+    let deleted = admin.delete_topics(&[&stage.topic], &AdminOptions::new()).await.unwrap();
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    stage.kafka.create(&stage.topic, PARTITIONS, &[]).await;
+    for number in 0..2_u8 {
+        send(&stage, Some(b"k"), Some(&[b'x' + number]), OwnedHeaders::new(), 0);
+    }
+    stage.receiver.wait_for(5, Duration::from_secs(120)).await;
+
+    let arrivals = stage.receiver.arrivals();
+    let bodies: Vec<&[u8]> = arrivals.iter().map(|arrival| &arrival.body[..]).collect();
+    assert_eq!(bodies, [&b"a"[..], b"b", b"c", b"x", b"y"], "each once, the new topic from its beginning");
+    assert_ne!(arrivals[0].webhook_id, arrivals[3].webhook_id, "the same offset, another topic");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// Commits an offset for a group that has no member.
+fn commit_by_hand(stage: &Stage, partition: i32, offset: i64) {
+    let consumer: BaseConsumer = stage.kafka.client().set("group.id", &stage.group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&stage.topic, partition, Offset::Offset(offset)).unwrap();
+    consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_outside_of_the_log_holds_the_stage_and_says_what_is_there() {
+    let stage = Stage::set("out-of-range", "", |_| status(200)).await;
+    for number in 0..3_u8 {
+        send(&stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
+    }
+    commit_by_hand(&stage, 0, 1_000);
+    let weir = stage.site.start("one").await;
+    weir.holds("out_of_range").await;
+    let ready = weir.get("/readyz").await.map(|(status, _)| status);
+    assert_eq!(ready, Some(200), "a held stage is no reason to restart");
+    assert!(weir.log().contains("which holds 0 to 3"), "the range is named");
+    assert_eq!(stage.receiver.arrivals().len(), 0, "nothing is guessed");
+    let committed = stage.watched().committed(&stage.run).await;
+    let of_it = committed.iter().find(|sample| sample.partition == 0).map(|sample| sample.offset);
+    assert_eq!(of_it, Some(1_000), "and nothing is committed over it");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_outside_of_the_log_is_set_back_where_the_file_says_so() {
+    let Stage { group, run, kafka, topic, receiver, site } =
+        Stage::set("set-back", "", |_| status(200)).await;
+    let yaml = format!(
+        "source: {{ topic: {topic}, on_out_of_range: earliest }}\nhandler: {}\ndlq: {topic}.dlq\n",
+        receiver.url()
+    );
+    // The site's folder is the run's: the first has to be gone.
+    drop(site);
+    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
+    let stage = Stage { group, run, kafka, topic, receiver, site };
+    for number in 0..3_u8 {
+        send(&stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
+    }
+    commit_by_hand(&stage, 0, 1_000);
+    let weir = stage.site.start("one").await;
+    stage.receiver.wait_for(3, Duration::from_secs(30)).await;
+    stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
+    assert_eq!(stage.receiver.arrivals().len(), 3, "each once");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
