@@ -63,6 +63,7 @@ pub(crate) fn find<C: ConsumerContext>(
             topic: Arc::clone(topic),
             epoch,
             partitions,
+            again: false,
             committed,
             start,
             log_start,

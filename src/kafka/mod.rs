@@ -58,6 +58,9 @@ pub struct Found {
     pub epoch: u64,
     /// How many partitions the topic has.
     pub partitions: u32,
+    /// Whether it was ours already: its topic was made again (the broker has dropped the group's offsets with the old one),
+    /// or its log did not hold what was to be read.
+    pub again: bool,
     /// What the group committed; `None` where it never did.
     pub committed: Option<Committed>,
     /// Where to begin where nothing is committed: `start` resolved, or the partition's beginning where it is new.

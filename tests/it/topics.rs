@@ -13,24 +13,49 @@ use crate::delivery::{PARTITIONS, Stage};
 use crate::support::receiver::status;
 use crate::support::weir::Site;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recreated_topic_is_read_from_its_beginning_under_other_ids() {
-    let stage = Stage::set("recreated", "", |_| status(200)).await;
-    let weir = stage.site.start("one").await;
+/// A stage whose file says more about its source.
+async fn stage_with(test: &str, source: &str) -> Stage {
+    let Stage { group, run, kafka, topic, receiver, site } = Stage::set(test, "", |_| status(200)).await;
+    let yaml =
+        format!("source: {{ topic: {topic}, {source} }}\nhandler: {}\ndlq: {topic}.dlq\n", receiver.url());
+    // The site's folder is the run's: the first has to be gone.
+    drop(site);
+    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
+    Stage { group, run, kafka, topic, receiver, site }
+}
+
+/// Three records are delivered; then the topic is deleted, made again, and has two others.
+async fn recreate(stage: &Stage) {
     for number in 0..3_u8 {
-        send(&stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
+        send(stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
     }
     stage.receiver.wait_for(3, Duration::from_secs(30)).await;
     stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
-
     let admin: AdminClient<DefaultClientContext> = stage.kafka.client().create().unwrap();
     let deleted = admin.delete_topics(&[&stage.topic], &AdminOptions::new()).await.unwrap();
     assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
     stage.kafka.create(&stage.topic, PARTITIONS, &[]).await;
     for number in 0..2_u8 {
-        send(&stage, Some(b"k"), Some(&[b'x' + number]), OwnedHeaders::new(), 0);
+        send(stage, Some(b"k"), Some(&[b'x' + number]), OwnedHeaders::new(), 0);
     }
-    stage.receiver.wait_for(5, Duration::from_secs(120)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recreated_topic_holds_the_stage() {
+    let stage = Stage::set("recreated-held", "", |_| status(200)).await;
+    let weir = stage.site.start("one").await;
+    recreate(&stage).await;
+    weir.holds("out_of_range").await;
+    assert_eq!(stage.receiver.arrivals().len(), 3, "nothing of the new topic before somebody decides");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recreated_topic_is_read_from_its_beginning_where_the_file_says_so() {
+    let stage = stage_with("recreated", "on_out_of_range: earliest").await;
+    let weir = stage.site.start("one").await;
+    recreate(&stage).await;
+    stage.receiver.wait_for(5, Duration::from_secs(60)).await;
 
     let arrivals = stage.receiver.arrivals();
     let bodies: Vec<&[u8]> = arrivals.iter().map(|arrival| &arrival.body[..]).collect();
@@ -68,16 +93,7 @@ async fn an_offset_outside_of_the_log_holds_the_stage_and_says_what_is_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_outside_of_the_log_is_set_back_where_the_file_says_so() {
-    let Stage { group, run, kafka, topic, receiver, site } =
-        Stage::set("set-back", "", |_| status(200)).await;
-    let yaml = format!(
-        "source: {{ topic: {topic}, on_out_of_range: earliest }}\nhandler: {}\ndlq: {topic}.dlq\n",
-        receiver.url()
-    );
-    // The site's folder is the run's: the first has to be gone.
-    drop(site);
-    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
-    let stage = Stage { group, run, kafka, topic, receiver, site };
+    let stage = stage_with("set-back", "on_out_of_range: earliest").await;
     for number in 0..3_u8 {
         send(&stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
     }

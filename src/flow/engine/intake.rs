@@ -42,13 +42,17 @@ impl EngineIntake {
     /// that is gone (B3), as does an offset outside of the log (B2).
     fn beginning(&self, found: &Found) -> Beginning {
         let fresh = |next| Restored::fresh(NextOffset(next), found.partitions);
-        let Some(committed) = &found.committed else { return Beginning::At(fresh(found.start)) };
         let gone = Beginning::Gone { from: found.log_start, to: found.log_end };
         let policy = self.engine.plan.load().source.on_out_of_range;
         let instead = || match policy {
             OnOutOfRange::Pause => None,
             OnOutOfRange::Earliest => Some(fresh(found.log_start)),
             OnOutOfRange::Latest => Some(fresh(found.log_end)),
+        };
+        let committed = match &found.committed {
+            Some(committed) => committed,
+            None if found.again => return instead().map_or(gone, Beginning::At),
+            None => return Beginning::At(fresh(found.start)),
         };
         let next = NextOffset(committed.next);
         match metadata::decode(&committed.metadata, next, prefix(found)) {
@@ -107,7 +111,7 @@ impl Intake for EngineIntake {
                     HoldCause::OutOfRange,
                     &one.partition.to_string(),
                     &format!(
-                        "{}: the committed offset is not in the log, which holds {from} to {to}; set \
+                        "{}: what was to be read next is not in the log, which holds {from} to {to}; set \
                          source.on_out_of_range to earliest or latest, or reset the offset",
                         one.partition
                     ),

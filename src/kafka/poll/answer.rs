@@ -133,7 +133,8 @@ impl<I: Intake> Poller<I> {
         self.rebalance = Rebalance::Finding(finding);
     }
 
-    fn found(&mut self, finding: &Finding, found: Vec<Found>, now: Instant) {
+    fn found(&mut self, finding: &Finding, mut found: Vec<Found>, now: Instant) {
+        found.iter_mut().for_each(|one| one.again = finding.assigned);
         for one in &found {
             let part = Part {
                 epoch: one.epoch,
