@@ -22,7 +22,11 @@ pub struct EngineIntake {
     /// The most characters of metadata that the cluster takes.
     metadata_limit: usize,
     tidied_at: Instant,
+    gauged_at: Instant,
 }
+
+/// How often the gauges are set: a report clones what it names, which the poll loop should not pay on each pass.
+const GAUGE_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a handler lets go of idle connections.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -35,7 +39,12 @@ enum Beginning {
 
 impl EngineIntake {
     pub(super) fn new(engine: Arc<Engine>) -> EngineIntake {
-        EngineIntake { engine, metadata_limit: metadata::DEFAULT_LIMIT, tidied_at: clock::now() }
+        EngineIntake {
+            engine,
+            metadata_limit: metadata::DEFAULT_LIMIT,
+            tidied_at: clock::now(),
+            gauged_at: clock::now(),
+        }
     }
 
     /// Reads what the group committed. Metadata of another life of the topic is not empty: its offset belongs to a topic
@@ -330,8 +339,18 @@ impl Intake for EngineIntake {
                 handler.tidy(now);
             }
         }
-        let report = self.engine.report();
-        let metrics = &self.engine.metrics;
+        if now.saturating_duration_since(self.gauged_at) >= GAUGE_EVERY {
+            self.gauged_at = now;
+            self.engine.set_gauges();
+        }
+    }
+}
+
+impl Engine {
+    /// Shows how the stage stands.
+    fn set_gauges(&self) {
+        let report = self.report();
+        let metrics = &self.metrics;
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         metrics.handler_in_flight.set(gauge(report.in_flight));
         metrics.handler_in_flight_limit.set(gauge(report.limit));
