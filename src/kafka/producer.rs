@@ -1,15 +1,19 @@
 //! The at-least-once producer: idempotent, `acks=all`, one per cluster and process (and one more for DLQ topics, D12). A
-//! record is written when its delivery report says so, never before.
+//! record is written when its delivery report says so, never before. A client that has failed for good is made anew (D6,
+//! G14).
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::options::{self, Cluster};
 use super::{KafkaError, raw};
@@ -29,16 +33,63 @@ pub struct Written {
     pub offset: i64,
 }
 
+/// One poll of the thread that serves a client's delivery reports. rdkafka spins through the last millisecond of each, so
+/// it is not short; a client takes as long to end.
+const POLL_FOR: Duration = Duration::from_millis(250);
+/// How long a client that has failed for good may take to give its last delivery reports.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+
 /// Writes records. Cheap to clone.
 #[derive(Clone)]
-pub struct Producer {
-    client: Arc<ThreadedProducer<Context>>,
-    reported: Arc<Notify>,
-}
+pub struct Producer(Arc<Shared>);
 
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Producer")
+        f.debug_tuple("Producer").field(&self.0.client_id).finish()
+    }
+}
+
+struct Shared {
+    cluster: Cluster,
+    client_id: String,
+    reported: Arc<Notify>,
+    live: ArcSwap<Live>,
+    /// Held by who makes a client anew.
+    remaking: Mutex<()>,
+}
+
+/// A client, and the thread that serves its delivery reports.
+struct Live {
+    client: Arc<BaseProducer<Context>>,
+    stop: Arc<AtomicBool>,
+    polling: Option<JoinHandle<()>>,
+}
+
+impl Live {
+    fn start(cluster: &Cluster, client_id: &str, reported: &Arc<Notify>) -> Result<Live, KafkaError> {
+        let context = Context { name: client_id.to_owned(), reported: Arc::clone(reported) };
+        let client: BaseProducer<Context> =
+            options::producer(cluster, client_id).create_with_context(context)?;
+        let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
+        let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
+        let polling = std::thread::Builder::new().name("kafka-producer".into()).spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                polled.poll(POLL_FOR);
+            }
+        });
+        let polling = polling.map_err(|_| KafkaError::timed_out("starting the producer's thread"))?;
+        Ok(Live { client, stop, polling: Some(polling) })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(polling) = self.polling.take()
+            && polling.join().is_err()
+        {
+            error!("the thread of a producer panicked");
+        }
     }
 }
 
@@ -81,21 +132,44 @@ impl Producer {
     /// Makes the client; it connects by itself.
     pub fn build(cluster: &Cluster, client_id: &str) -> Result<Producer, KafkaError> {
         let reported = Arc::new(Notify::new());
-        let context = Context { name: client_id.to_owned(), reported: Arc::clone(&reported) };
-        let client = options::producer(cluster, client_id).create_with_context(context)?;
-        Ok(Producer { client: Arc::new(client), reported })
+        let live = Live::start(cluster, client_id, &reported)?;
+        Ok(Producer(Arc::new(Shared {
+            cluster: cluster.clone(),
+            client_id: client_id.to_owned(),
+            reported,
+            live: ArcSwap::from_pointee(live),
+            remaking: Mutex::default(),
+        })))
     }
 
-    /// Writes a record and waits for its delivery report. An error may mean that it was written all the same (D7).
+    /// Writes a record and waits for its delivery report. An error may mean that it was written all the same (D7). One
+    /// that is `fatal` means that the client is another one now: send again.
     ///
     /// A full queue is waited out (M7), at most 120 s.
     pub async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
+        let live = self.0.live.load_full();
+        let sent = self.send_over(&live.client, record).await;
+        let failed = sent.is_err().then(|| raw::fatal_error(live.client.client())).flatten();
+        match failed {
+            Some(fatal) => {
+                self.0.remake(live, &fatal);
+                Err(fatal)
+            }
+            None => sent,
+        }
+    }
+
+    async fn send_over(
+        &self,
+        client: &BaseProducer<Context>,
+        record: &Outgoing,
+    ) -> Result<Written, KafkaError> {
         let (sender, report) = oneshot::channel();
         let mut completion = Box::new(sender);
         let room = tokio::time::Instant::now() + ROOM_WITHIN;
         loop {
-            let reported = self.reported.notified();
-            match raw::produce(self.client.client(), record, completion) {
+            let reported = self.0.reported.notified();
+            match raw::produce(client.client(), record, completion) {
                 Ok(()) => break,
                 Err((error, back)) if error.code == RDKafkaErrorCode::QueueFull => {
                     completion = back;
@@ -114,11 +188,70 @@ impl Producer {
 
     /// Waits until every record has its report. Blocks (P10); whatever is left after `timeout` is an error (D9).
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
-        Ok(self.client.flush(timeout)?)
+        Ok(self.0.live.load().client.flush(timeout)?)
     }
 
     /// How many records have no report yet.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
+        usize::try_from(self.0.live.load().client.in_flight_count()).unwrap_or(0)
+    }
+}
+
+impl Shared {
+    /// Puts a new client in the place of one that has failed for good, unless somebody has.
+    fn remake(&self, dead: Arc<Live>, why: &KafkaError) {
+        let _one = self.remaking.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&self.live.load(), &dead) {
+            return;
+        }
+        let client = &self.client_id;
+        match Live::start(&self.cluster, client, &self.reported) {
+            Ok(new) => {
+                error!(client, %why, "the producer has failed for good: a new one takes its place");
+                self.live.store(Arc::new(new));
+            }
+            Err(error) => {
+                error!(client, %why, %error, "the producer has failed for good, and no new one can be made; trying again");
+                return;
+            }
+        }
+        let end = move || {
+            // What is left has failed with it, and whoever sent it hears that.
+            dead.client.flush(LAST_REPORTS).ok();
+            drop(dead);
+        };
+        if let Err(error) = std::thread::Builder::new().name("kafka-producer-end".into()).spawn(end) {
+            warn!(client, %error, "no thread to end the failed producer on");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::embedded::Embedded;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_client_that_has_failed_for_good_is_made_anew() {
+        let broker = Embedded::start().unwrap();
+        broker.create_topic("out", 1).unwrap();
+        let producer = Producer::build(&broker.cluster(), "test").unwrap();
+        let record = Outgoing {
+            topic: "out".into(),
+            partition: None,
+            key: None,
+            value: Some("v".into()),
+            headers: Vec::new(),
+            timestamp: None,
+        };
+        assert_eq!(producer.send(&record).await.unwrap().offset, 0);
+
+        raw::make_fatal(producer.0.live.load().client.client());
+        let error = producer.send(&record).await.unwrap_err();
+        assert!(error.fatal, "{error:?}");
+        assert!(error.message.contains("made by a test"), "{error}");
+
+        assert_eq!(producer.send(&record).await.unwrap().offset, 1, "written by the new client, once");
+        assert_eq!(producer.in_flight(), 0);
     }
 }

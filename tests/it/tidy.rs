@@ -58,8 +58,7 @@ const PURE: &[&str] = &["src/flow/tracker", "src/flow/lanes", "src/flow/metadata
 const MAX_LINES: usize = 600;
 
 /// Files that may be longer, up to how long, and why.
-const LONG: &[(&str, usize, &str)] =
-    &[("src/kafka/raw.rs", 700, "the one file with unsafe code: what rdkafka does not wrap stays together")];
+const LONG: &[(&str, usize, &str)] = &[];
 
 /// Where the runtime may wait for time to pass, and why.
 const SLEEPERS: &[(&str, &str)] = &[

@@ -1,0 +1,89 @@
+//! Topic ids, which rdkafka does not read.
+
+use std::ffi::{CString, c_char};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::client::{Client, ClientContext};
+use rdkafka_sys as sys;
+use sys::rd_kafka_resp_err_t as Errno;
+
+use super::{Event, Queue, failed, text};
+use crate::event::TopicId;
+use crate::kafka::KafkaError;
+
+/// Topic ids by name from the broker; `None` where the topic does not exist or the broker gives no ids. Blocks. `broker`
+/// is asked, since librdkafka would ask the controller, and the in-process broker names one that does not exist.
+pub(crate) fn topic_ids<C: ClientContext>(
+    client: &Client<C>,
+    broker: i32,
+    topics: &[Arc<str>],
+    timeout: Duration,
+) -> Result<Vec<Option<TopicId>>, KafkaError> {
+    let names: Vec<CString> = topics.iter().map(|t| CString::new(&**t).unwrap_or_default()).collect();
+    let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
+    let timed_out = || KafkaError::timed_out("describing topics");
+    let queue = Queue::temporary(client).ok_or_else(timed_out)?;
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: names outlive the calls; collection and options are destroyed once; results are read while the event
+    // lives.
+    unsafe {
+        let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let options = sys::rd_kafka_AdminOptions_new(
+            client.native_ptr(),
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
+        sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
+        sys::rd_kafka_DescribeTopics(client.native_ptr(), collection, options, queue.0.as_ptr());
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(collection);
+        let raw = sys::rd_kafka_queue_poll(queue.0.as_ptr(), millis.saturating_add(1000));
+        let event = Event(NonNull::new(raw).ok_or_else(timed_out)?);
+        if let Some(error) = failed(sys::rd_kafka_event_error(event.0.as_ptr())) {
+            return Err(error);
+        }
+        let result = sys::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
+        if result.is_null() {
+            return Err(timed_out());
+        }
+        let mut count = 0;
+        let described = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        let described =
+            if described.is_null() { &[][..] } else { std::slice::from_raw_parts(described, count) };
+        let id_of = |name: &Arc<str>| {
+            let found = described.iter().find(|d| text(sys::rd_kafka_TopicDescription_name(**d)) == **name);
+            let Some(found) = found else { return Ok(None) };
+            let error = sys::rd_kafka_TopicDescription_error(*found);
+            let code = if error.is_null() {
+                Errno::RD_KAFKA_RESP_ERR_NO_ERROR
+            } else {
+                sys::rd_kafka_error_code(error)
+            };
+            match failed(code) {
+                None => Ok(uuid(sys::rd_kafka_TopicDescription_topic_id(*found))),
+                Some(error) if error.means_missing_topic() => Ok(None),
+                Some(error) => Err(error),
+            }
+        };
+        topics.iter().map(id_of).collect()
+    }
+}
+
+/// # Safety
+/// `id` is null or alive.
+unsafe fn uuid(id: *const sys::rd_kafka_Uuid_t) -> Option<TopicId> {
+    if id.is_null() {
+        return None;
+    }
+    // SAFETY: by the caller.
+    let (high, low) = unsafe {
+        (sys::rd_kafka_Uuid_most_significant_bits(id), sys::rd_kafka_Uuid_least_significant_bits(id))
+    };
+    let mut bytes = [0; 16];
+    let (first, second) = bytes.split_at_mut(8);
+    first.copy_from_slice(&high.to_be_bytes());
+    second.copy_from_slice(&low.to_be_bytes());
+    (bytes != [0; 16]).then_some(TopicId(bytes))
+}
