@@ -61,6 +61,14 @@ impl Topic {
             None => Cow::Borrowed(&self.name),
         }
     }
+
+    /// The same, at the end of `out`.
+    pub fn write_identity(&self, out: &mut String) {
+        match self.id {
+            Some(id) => BASE64URL_NOPAD.encode_append(&id.0, out),
+            None => out.push_str(&self.name),
+        }
+    }
 }
 
 /// Where a record was read.

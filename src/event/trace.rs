@@ -25,8 +25,8 @@ impl Trace {
         let given = event.header("traceparent").and_then(|value| Trace::parse(value));
         given.unwrap_or_else(|| {
             let origin = &event.origin;
-            let position = [&origin.partition.to_be_bytes()[..], &origin.offset.to_be_bytes()[..]].concat();
-            let hash = fnv1a(fnv1a(FNV_START, origin.topic.identity().as_bytes()), &position);
+            let topic = fnv1a(FNV_START, origin.topic.identity().as_bytes());
+            let hash = fnv1a(fnv1a(topic, &origin.partition.to_be_bytes()), &origin.offset.to_be_bytes());
             Trace { trace_id: hash.max(1), flags: SAMPLED }
         })
     }

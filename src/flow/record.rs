@@ -65,12 +65,21 @@ impl Turn<'_> {
             let failure = failure.clone();
             return self.dead_letter(&progress, *reason, *code, failure).await;
         }
+        if self.is_untouched() {
+            return self.deliver(std::slice::from_ref(&*self.job.work.event), progress).await;
+        }
         match self.prepare() {
             Ok(Emit::One(event)) => self.deliver(std::slice::from_ref(&event), progress).await,
             Ok(Emit::Many(events)) => self.deliver(&events, progress).await,
             Ok(Emit::Filtered(filter)) => Pass::done(Outcome::Filtered(filter), progress.attempts),
             Err(failure) => self.fail(Failed { progress, called: false, failure }).await,
         }
+    }
+
+    /// Whether the record is delivered as it came: nothing looks into it, nothing changes it.
+    fn is_untouched(&self) -> bool {
+        let stage = self.stage;
+        stage.steps.is_empty() && !stage.looks_into_payload && !self.job.work.event.is_tombstone()
     }
 
     /// Decodes where something looks into the payload, and applies the transforms.
@@ -99,7 +108,7 @@ impl Turn<'_> {
         let first = progress.parts.as_ref().map_or(0, |parts| parts.next);
         let (mut accepted, mut published) = (false, 0);
         if self.stage.handler.is_some() && !matches!(progress.owed, Owed::Publish(_)) {
-            progress.first_try.get_or_insert_with(|| now().wall);
+            progress.first_try.get_or_insert_with(clock::wall);
             progress.attempts += 1;
         }
         for (index, event) in events.iter().enumerate().skip(first) {
@@ -163,7 +172,7 @@ impl Turn<'_> {
         event: &Event,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
-        let first_try = progress.first_try.unwrap_or_else(|| now().wall);
+        let first_try = progress.first_try.unwrap_or_else(clock::wall);
         let give_up_at = self.stage.policy.retry.give_up_at(first_try);
         let call = [Call { event, attempt: progress.attempts, give_up_at }];
         let started = clock::now();

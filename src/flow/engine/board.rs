@@ -36,7 +36,7 @@ pub(in crate::flow) struct Job {
     pub(in crate::flow) work: Work,
     /// The partition's place on the board.
     pub(in crate::flow) slot: usize,
-    /// Cancelled when the assignment ends.
+    /// Cancelled when the assignment ends, or the process.
     pub(in crate::flow) cancelled: CancellationToken,
     /// What it tries while the stage is shut.
     pub(in crate::flow) tried: Option<Try>,
@@ -53,6 +53,8 @@ pub(super) struct Place {
     pub(super) epoch: Epoch,
     /// Tasks of ended assignments that are still at work (G16).
     orphans: usize,
+    /// Whether records wait for room in its tracker.
+    pub(super) refused: bool,
     cancelled: CancellationToken,
     /// Since when the assignment goes on; 60 s of it forgive earlier crashes (O18).
     since: Instant,
@@ -130,10 +132,12 @@ pub(super) struct Board {
     pub(super) gate: Gate,
     pub(super) rng: fastrand::Rng,
     lone: Lone,
+    /// Cancelled with the engine, and so every place with it.
+    end: CancellationToken,
     service: String,
     paused: bool,
     /// Whether somebody waits for room.
-    pub(super) room_wanted: bool,
+    room_wanted: bool,
     /// What the poll thread reported and only it or a reload can end.
     outside: BTreeMap<(HoldCause, String), (Instant, String)>,
 }
@@ -144,6 +148,7 @@ impl Board {
         memory: usize,
         uncommitted: Duration,
         lone: Lone,
+        end: CancellationToken,
         now: Instant,
     ) -> Board {
         let mut board = Board {
@@ -170,6 +175,7 @@ impl Board {
             gate: Gate::new(stage.breaker, stage.max_in_flight),
             rng: fastrand::Rng::new(),
             lone,
+            end,
             service: stage.service.clone(),
             paused: false,
             room_wanted: false,
@@ -214,7 +220,8 @@ impl Board {
                     tracker: None,
                     epoch,
                     orphans: 0,
-                    cancelled: CancellationToken::new(),
+                    refused: false,
+                    cancelled: self.end.child_token(),
                 });
                 self.places.len() - 1
             }
@@ -224,8 +231,9 @@ impl Board {
             tracker.wait_for(std::mem::take(&mut place.orphans) + replaced);
             place.tracker = Some(tracker);
             place.epoch = epoch;
+            place.refused = false;
             place.since = clock::now();
-            place.cancelled = CancellationToken::new();
+            place.cancelled = self.end.child_token();
         }
     }
 
@@ -361,16 +369,20 @@ impl Board {
         applied
     }
 
-    /// Takes a record in; `Err` gives it back where its partition is full.
-    pub(super) fn admit(&mut self, record: Record) -> Result<Admitted, Record> {
+    /// The place of a record; of the records of a batch most are of the same place as the one before.
+    pub(super) fn slot_of(&self, record: &Record) -> Option<usize> {
         let origin = &record.event.origin;
-        let slot = self.places.iter().position(|place| {
+        self.places.iter().position(|place| {
             place.partition.number == origin.partition && *place.partition.topic == *origin.topic.name
-        });
-        let tracker =
-            slot.and_then(|slot| self.places.get_mut(slot)).and_then(|place| place.tracker.as_mut());
-        let Some(tracker) = tracker else { return Ok(Admitted::Stale) };
+        })
+    }
+
+    /// Takes a record in; `Err` gives it back where its partition is full.
+    pub(super) fn admit(&mut self, slot: usize, record: Record) -> Result<Admitted, Record> {
+        let Some(place) = self.places.get_mut(slot) else { return Ok(Admitted::Stale) };
+        let Some(tracker) = &mut place.tracker else { return Ok(Admitted::Stale) };
         if tracker.room() != Room::Open {
+            place.refused = true;
             return Err(record);
         }
         Ok(tracker.admit(record))
@@ -402,8 +414,25 @@ impl Board {
         (records, bytes)
     }
 
+    /// Whether somebody waits for room who has it now, in the stage or in this place.
+    pub(super) fn gives_room(&mut self, slot: usize) -> bool {
+        let stage = self.room_wanted && self.room_is_back();
+        let place = self.places.get_mut(slot).filter(|place| place.refused);
+        let partition = place.is_some_and(|place| {
+            let opens = place.tracker.as_mut().is_some_and(|tracker| tracker.room() == Room::Open);
+            place.refused = !opens;
+            opens
+        });
+        stage || partition
+    }
+
+    /// Whether records wait for room, in the stage or in one of its partitions.
+    pub(super) fn lacks_room(&mut self) -> bool {
+        !self.room_is_back() || self.places.iter().any(|place| place.refused && place.tracker.is_some())
+    }
+
     /// Whether room that was wanted is there again, and some more, so that one record does not wake anybody.
-    pub(super) fn room_is_back(&mut self) -> bool {
+    fn room_is_back(&mut self) -> bool {
         let (records, bytes) = self.room();
         let back = records >= self.look_ahead / 8 && bytes >= self.memory / 8;
         self.room_wanted = !back;
@@ -412,7 +441,10 @@ impl Board {
 
     pub(super) fn takes(&mut self, partition: &Partition) -> bool {
         let place = self.place_of(partition).and_then(|slot| self.places.get_mut(slot));
-        place.and_then(|place| place.tracker.as_mut()).is_some_and(|tracker| tracker.room() == Room::Open)
+        let Some(place) = place else { return false };
+        let takes = place.tracker.as_mut().is_some_and(|tracker| tracker.room() == Room::Open);
+        place.refused = !takes;
+        takes
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::Engine;
 use super::board::CAUTIOUS_LOOK_AHEAD;
+use crate::event::Topic;
 use crate::flow::metadata::{self, Cut, Decoded, Restored};
 use crate::flow::{Admitted, Epoch, NextOffset, Record, Tracker};
 use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
@@ -27,6 +28,9 @@ pub struct EngineIntake {
 
 /// How often the gauges are set: a report clones what it names, which the poll loop should not pay on each pass.
 const GAUGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How many records are taken in while the lock is held once.
+const AT_ONCE: usize = 64;
 
 /// How often a handler lets go of idle connections.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -142,8 +146,7 @@ impl Intake for EngineIntake {
 
     fn wait_for_room(&mut self, at_most: Duration) {
         let mut board = self.engine.lock();
-        let (records, bytes) = board.room();
-        if records == 0 || bytes == 0 {
+        if board.lacks_room() {
             // Who is woken too early looks again; who is not is back after `at_most`.
             drop(self.engine.room.wait_timeout(board, at_most));
         }
@@ -151,22 +154,50 @@ impl Intake for EngineIntake {
 
     fn records(&mut self, batch: &mut Vec<Fetched>) {
         let mut received = (0_u64, 0_u64);
-        let records: Vec<Record> = batch
-            .drain(..)
-            .map(|f| Record { event: Arc::new(f.event), epoch: Epoch(f.epoch), bytes: f.bytes })
-            .collect();
-        let mut refused = Vec::new();
-        {
+        let (mut refused, mut full) = (Vec::new(), Vec::new());
+        let mut last: Option<(Arc<Topic>, i32, usize)> = None;
+        let mut records = batch.drain(..).map(|f| Record {
+            event: Arc::new(f.event),
+            epoch: Epoch(f.epoch),
+            bytes: f.bytes,
+        });
+        loop {
+            // Allocated outside of the lock, and few at a time, so that no task waits for long.
+            let some: Vec<Record> = records.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                break;
+            }
             let mut board = self.engine.lock();
-            for record in records {
+            for record in some {
                 let bytes = record.bytes as u64;
-                match board.admit(record) {
+                let origin = &record.event.origin;
+                let same = |(topic, partition, _): &&(Arc<Topic>, i32, usize)| {
+                    Arc::ptr_eq(topic, &origin.topic) && *partition == origin.partition
+                };
+                let slot = match last.as_ref().filter(same) {
+                    Some((.., slot)) => *slot,
+                    None => {
+                        let Some(slot) = board.slot_of(&record) else { continue };
+                        last = Some((Arc::clone(&origin.topic), origin.partition, slot));
+                        slot
+                    }
+                };
+                // A partition that has refused one refuses all that follow: it may have room again between two locks.
+                if full.contains(&slot) {
+                    refused.push(record);
+                    continue;
+                }
+                match board.admit(slot, record) {
                     Ok(Admitted::Taken) => received = (received.0 + 1, received.1 + bytes),
                     Ok(Admitted::Known | Admitted::Stale | Admitted::Detached) => {}
-                    Err(full) => refused.push(full),
+                    Err(record) => {
+                        full.push(slot);
+                        refused.push(record);
+                    }
                 }
             }
         }
+        drop(records);
         self.engine.metrics.events_received.inc_by(received.0);
         self.engine.metrics.events_received_bytes.inc_by(received.1);
         batch.extend(refused.into_iter().map(|record| Fetched {

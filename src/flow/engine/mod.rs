@@ -90,7 +90,9 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine without a consumer; its timer runs from here on. Inside of a tokio runtime.
     pub fn start(parts: Parts) -> Arc<Engine> {
-        let board = Board::new(&parts.stage, parts.memory, parts.uncommitted, parts.lone, clock::now());
+        let end = CancellationToken::new();
+        let board =
+            Board::new(&parts.stage, parts.memory, parts.uncommitted, parts.lone, end.clone(), clock::now());
         let engine = Arc::new(Engine {
             plan: ArcSwap::new(parts.stage),
             outputs: parts.outputs,
@@ -101,7 +103,7 @@ impl Engine {
             board: Mutex::new(board),
             room: Condvar::new(),
             timer: Notify::new(),
-            end: CancellationToken::new(),
+            end,
             poll: OnceLock::new(),
         });
         engine.tasks.spawn(Arc::clone(&engine).keep_time());

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tracing::error;
@@ -17,6 +18,14 @@ use crate::outcome::{Code, Failure, Outcome, Verdict};
 use crate::plan::Stage;
 use crate::telemetry::clock::both as now;
 use crate::telemetry::metrics::StageMetrics;
+
+/// How a record ended.
+#[derive(Clone, Copy)]
+struct Finish {
+    outcome: Outcome,
+    attempts: u32,
+    published: u32,
+}
 
 impl Engine {
     pub(super) async fn work(self: Arc<Self>, mut job: Job) {
@@ -37,7 +46,6 @@ impl Engine {
             biased;
             // Cut off: the request is indefinite, so nothing is said of the record (H7).
             () = job.cancelled.cancelled() => Pass::abandoned(),
-            () = self.end.cancelled() => Pass::abandoned(),
             pass = self.run_guarded(stage, job) => pass,
         }
     }
@@ -75,8 +83,7 @@ impl Engine {
             }
             let applied = board.complete(slot, work, pass.verdict);
             let next = board.take(now, &mut turned);
-            let room =
-                (board.room_wanted && board.room_is_back()) || (next.is_none() && board.commit_is_urgent());
+            let room = board.gives_room(slot) || (next.is_none() && board.commit_is_urgent());
             (applied, next, room, board.gate.is_shut())
         };
         let look_again = !turned.is_empty()
@@ -84,7 +91,12 @@ impl Engine {
             || matches!(applied, Applied::Waiting | Applied::Held | Applied::Released);
         self.log(turned);
         if let Applied::Terminal(outcome) = applied {
-            self.tell(stage, &event, outcome, pass.attempts, pass.published);
+            self.tell(
+                stage,
+                &event,
+                now.wall,
+                Finish { outcome, attempts: pass.attempts, published: pass.published },
+            );
         }
         if look_again {
             self.timer.notify_one();
@@ -96,20 +108,20 @@ impl Engine {
         next
     }
 
-    fn tell(&self, stage: &Stage, event: &Event, outcome: Outcome, attempts: u32, published: u32) {
+    fn tell(&self, stage: &Stage, event: &Event, at: SystemTime, finish: Finish) {
         let age = event.origin.timestamp.and_then(|millis| {
-            let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(millis).ok()?);
-            crate::telemetry::clock::wall().duration_since(at).ok()
+            let since = UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).ok()?);
+            at.duration_since(since).ok()
         });
-        self.metrics.finished(outcome, age);
+        self.metrics.finished(finish.outcome, age);
         let Some(on_finished) = &self.on_finished else { return };
         on_finished(Finished {
             service: stage.service.clone(),
             position: event.origin.to_string(),
             key: event.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
-            outcome,
-            attempts,
-            published,
+            outcome: finish.outcome,
+            attempts: finish.attempts,
+            published: finish.published,
         });
     }
 

@@ -266,8 +266,8 @@ impl Webhook {
         bounds: Bounds<'_>,
     ) -> Result<Answer, classify::Fault> {
         let Prepared { origin, mut request, .. } = prepared;
-        if let Some(mut live) = self.pool.take(&origin, clock::now()) {
-            let bounds = Bounds { first_byte: clock::now() + self.limits.first_byte, ..bounds };
+        if let Some(mut live) = self.pool.take(&origin, bounds.first_byte) {
+            let bounds = Bounds { first_byte: bounds.first_byte + self.limits.first_byte, ..bounds };
             match live.exchange(request, bounds).await {
                 Exchange::Answered(answer) => return Ok(self.keep(&origin, live, answer)),
                 Exchange::Failed(fault) => return Err(fault),

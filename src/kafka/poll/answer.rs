@@ -144,6 +144,7 @@ impl<I: Intake> Poller<I> {
                 shut: false,
                 crowding: self.no_room,
                 overflow: VecDeque::new(),
+                overflows_since: None,
                 leader_epoch: -1,
             };
             self.parts.insert(one.partition.clone(), part);

@@ -25,10 +25,13 @@ use crate::telemetry::clock;
 
 /// How many records one hand-over holds at most.
 const BATCH: usize = 512;
+/// How many records a hand-over should hold where more are there than fit.
+const WORTH_IT: usize = BATCH / 2;
 /// How long to wait in `poll` while something is under way, and while nothing is.
 const BUSY: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(1);
-/// How long the stage may have no room before the partitions are paused (a pause purges what was fetched ahead, M2).
+/// How long a stage or a partition may have no room before partitions are paused: a pause purges what was fetched ahead
+/// (M2), so what clears up by itself soon is waited for.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How often offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
@@ -173,7 +176,11 @@ struct Part {
     shut: bool,
     /// Holds its share or more: paused where there is no room.
     crowding: bool,
+    /// What was polled and has no room in its partition.
     overflow: VecDeque<Fetched>,
+    /// Since when something waits there. While that is short, nothing more is polled; then the partition is paused until
+    /// all of it is taken.
+    overflows_since: Option<Instant>,
     leader_epoch: i32,
 }
 
@@ -294,6 +301,7 @@ impl<I: Intake> Poller<I> {
             if let Some(part) = self.parts.get_mut(partition) {
                 part.shut = true;
                 part.overflow.clear();
+                part.overflows_since = None;
             }
         }
         self.apply_pauses();
@@ -328,20 +336,39 @@ impl<I: Intake> Poller<I> {
         self.hand_over(&mut batch);
     }
 
-    fn has_room(&mut self, least: usize) -> bool {
+    /// The room for records and bytes, beside what waits here already.
+    fn room(&mut self) -> (usize, usize) {
         let (records, bytes) = self.intake.room();
-        records >= least.max(1) && bytes > 0
+        let waiting = self.parts.values().flat_map(|part| &part.overflow);
+        let (count, size) = waiting.fold((0, 0), |(count, size), one| (count + 1, size + one.bytes));
+        (records.saturating_sub(count), bytes.saturating_sub(size))
     }
 
-    /// The room for records and bytes; where there is none for long, everything is paused.
+    fn has_room(&mut self, least: usize) -> bool {
+        let (records, bytes) = self.room();
+        records >= least && bytes > 0
+    }
+
+    /// Whether nothing should be polled, since a partition has been full for a moment only.
+    fn is_blocked(&self) -> bool {
+        self.parts.values().any(|part| !part.overflow.is_empty() && !part.paused && !part.shut)
+    }
+
+    /// The room for records and bytes, once there is enough for a hand-over that is worth it; where there is none for
+    /// long, everything is paused.
     fn wait_for_room(&mut self) -> (usize, usize) {
-        if self.has_room(1) || self.no_room || self.parts.is_empty() {
-            return self.intake.room();
+        if self.no_room || self.parts.is_empty() {
+            return self.room();
         }
-        self.intake.wait_for_room(BUSY);
+        let mut blocked = self.is_blocked();
+        if blocked || !self.has_room(WORTH_IT) {
+            self.intake.wait_for_room(BUSY);
+            self.take_overflow();
+            blocked = self.is_blocked();
+        }
         if self.has_room(1) {
             self.full_since = None;
-            return self.intake.room();
+            return if blocked { (0, 0) } else { self.room() };
         }
         let now = clock::now();
         let since = *self.full_since.get_or_insert(now);
@@ -375,23 +402,24 @@ impl<I: Intake> Poller<I> {
         None
     }
 
-    /// Hands a batch over; what its partition cannot take waits here, and the partition is paused.
+    /// Hands a batch over; what its partition cannot take waits here.
     pub(super) fn hand_over(&mut self, batch: &mut Vec<Fetched>) {
         if batch.is_empty() {
             return;
         }
         self.intake.records(batch);
-        let refused = !batch.is_empty();
+        if batch.is_empty() {
+            return;
+        }
+        let now = clock::now();
         for fetched in batch.drain(..) {
             let origin = &fetched.event.origin;
             let partition =
                 Partition { topic: Arc::from(origin.topic.name.as_str()), number: origin.partition };
             if let Some(part) = self.parts.get_mut(&partition) {
                 part.overflow.push_back(fetched);
+                part.overflows_since.get_or_insert(now);
             }
-        }
-        if refused {
-            self.apply_pauses();
         }
     }
 

@@ -6,45 +6,45 @@ use std::time::Instant;
 use rdkafka::consumer::Consumer;
 use tracing::debug;
 
-use super::{BATCH, Part, Poller, join};
+use super::{PATIENCE, Part, Poller, WORTH_IT, join};
 use crate::kafka::{Fetched, Intake, Partition, raw};
+use crate::telemetry::clock;
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_pauses(&mut self, now: Instant) {
-        if self.no_room && self.has_room(BATCH / 2) {
+        if self.no_room && self.has_room(WORTH_IT) {
             self.no_room = false;
             self.full_since = None;
         }
         if self.no_room {
             self.see_crowding();
         }
-        let mut changed = false;
-        let waiting: Vec<Partition> = self
-            .parts
-            .iter()
-            .filter(|(_, p)| !p.overflow.is_empty() && !p.shut)
-            .map(|(k, _)| k.clone())
-            .collect();
-        for partition in waiting {
-            let crowding = self.no_room && self.parts.get(&partition).is_some_and(|part| part.crowding);
-            if crowding || !self.intake.takes(&partition) {
+        self.take_overflow();
+        if self.parts.values().any(|p| p.paused != p.wants_pause(self.no_room, now)) {
+            self.apply_pauses();
+        }
+        if self.no_room {
+            self.full_since = Some(now);
+        }
+    }
+
+    /// Hands over what waits here, as far as its partitions take it now.
+    pub(super) fn take_overflow(&mut self) {
+        for (partition, part) in &mut self.parts {
+            let waits = part.shut || part.overflow.is_empty() || (self.no_room && part.crowding);
+            if waits || !self.intake.takes(partition) {
                 continue;
             }
             let room = if self.no_room { 1 } else { self.intake.room().0 };
-            let Some(part) = self.parts.get_mut(&partition) else { continue };
             let count = part.overflow.len().min(room);
             let mut batch: Vec<Fetched> = part.overflow.drain(..count).collect();
             self.intake.records(&mut batch);
             for refused in batch.into_iter().rev() {
                 part.overflow.push_front(refused);
             }
-            changed = true;
-        }
-        if changed || self.parts.values().any(|p| p.paused != p.wants_pause(self.no_room)) {
-            self.apply_pauses();
-        }
-        if self.no_room {
-            self.full_since = Some(now);
+            if part.overflow.is_empty() {
+                part.overflows_since = None;
+            }
         }
     }
 
@@ -57,12 +57,12 @@ impl<I: Intake> Poller<I> {
 
     /// Brings what librdkafka pauses to what is wanted; never resumes what was not paused here (M3).
     pub(super) fn apply_pauses(&mut self) {
+        let (all, now) = (self.no_room, clock::now());
         for pause in [true, false] {
-            let all = self.no_room;
             let change: Vec<Partition> = self
                 .parts
                 .iter()
-                .filter(|(_, p)| p.wants_pause(all) == pause && p.paused != pause)
+                .filter(|(_, p)| p.wants_pause(all, now) == pause && p.paused != pause)
                 .map(|(k, _)| k.clone())
                 .collect();
             if change.is_empty() {
@@ -84,7 +84,8 @@ impl<I: Intake> Poller<I> {
 }
 
 impl Part {
-    fn wants_pause(&self, all: bool) -> bool {
-        (all && self.crowding) || self.shut || !self.overflow.is_empty()
+    fn wants_pause(&self, all: bool, now: Instant) -> bool {
+        let is_long = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
+        (all && self.crowding) || self.shut || self.overflows_since.is_some_and(is_long)
     }
 }
