@@ -74,6 +74,11 @@ impl Gate {
         self.holds.is_held() || self.breaker.state() != State::Closed
     }
 
+    /// Whether a hold may want to try the record at this position again.
+    pub fn may_want(&self, position: u64) -> bool {
+        self.raisers.values().any(|raiser| raiser.position == position)
+    }
+
     /// How many records may be in flight while it is not shut.
     pub fn limit(&mut self, now: Instant) -> usize {
         self.breaker.limit(now)

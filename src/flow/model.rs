@@ -154,12 +154,15 @@ impl World {
             Op::Commit => self.commit()?,
             Op::Answer(accepted) => self.answer(*accepted),
             Op::LetGo => {
-                self.seek = self.tracker.let_go().or(self.seek);
+                let keeps = |offset: i64| offset % 3 == 0;
+                let heads = self.tracker.candidates().map(|head| head.offset);
+                let kept: BTreeSet<i64> = heads.filter(|offset| keeps(*offset)).collect();
+                self.seek = self.tracker.let_go(keeps).or(self.seek);
                 self.detached |= self.seek.is_some();
                 let open = self.log.range(..self.position).map(|(offset, _)| *offset);
                 let works = &self.works;
                 let at_work = |offset: i64| works.iter().any(|work| work.event.origin.offset == offset);
-                self.bodiless = open.filter(|offset| !at_work(*offset)).collect();
+                self.bodiless = open.filter(|offset| !at_work(*offset) && !kept.contains(offset)).collect();
             }
             Op::Resume => self.resume(),
             Op::Rewind(by) => self.rewind((*by).into()),

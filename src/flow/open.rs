@@ -46,6 +46,18 @@ pub(super) struct Slot {
     pub(super) laned: bool,
 }
 
+impl Slot {
+    /// The next higher one.
+    pub(super) fn after(&self) -> u32 {
+        self.after
+    }
+
+    /// Whether it could be taken, now or at its time.
+    pub(super) fn is_head(&self) -> bool {
+        matches!(self.state, State::Ready | State::Waiting)
+    }
+}
+
 /// The open records, in order.
 #[derive(Debug)]
 pub(super) struct Open {

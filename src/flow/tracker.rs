@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::lanes::{Lanes, Order};
 use super::metadata::{Phase, Restored};
 use super::open::{NONE, Open};
-use super::position::{Epoch, Now};
+use super::position::{Epoch, NextOffset, Now};
 use super::queue::Queue;
 use super::room::{Limits, Room};
 use super::suspect::{Lone, Suspect};
@@ -135,8 +135,8 @@ pub struct Tracker {
     cursor: i64,
     /// The lowest bodiless slot at or above the cursor.
     awaited: u32,
-    /// Polled records are refused until the seek back of `let_go`.
-    detached: bool,
+    /// Where `let_go` wants to be sought back to. Until then polled records are refused.
+    detached: Option<NextOffset>,
     closed: bool,
     /// Tasks of earlier assignments that have not ended.
     older_tasks: usize,
@@ -184,7 +184,7 @@ impl Tracker {
             position: restored.next.0,
             cursor: restored.next.0,
             awaited: NONE,
-            detached: false,
+            detached: None,
             closed: false,
             older_tasks: 0,
             crashes,

@@ -51,6 +51,16 @@ impl KafkaError {
         self.code == RDKafkaErrorCode::OffsetMetadataTooLarge
     }
 
+    /// Whether a refused commit is the fault of one partition, not of the group: then others may be accepted.
+    pub fn means_partition_at_fault(&self) -> bool {
+        use RDKafkaErrorCode::{InvalidCommitOffsetSize, OffsetMetadataTooLarge, TopicAuthorizationFailed};
+        self.means_missing_topic()
+            || matches!(
+                self.code,
+                InvalidCommitOffsetSize | OffsetMetadataTooLarge | TopicAuthorizationFailed
+            )
+    }
+
     /// Whether the fetch position is outside of the log (B2), or the log was truncated (B6).
     pub fn means_out_of_range(&self) -> bool {
         matches!(

@@ -130,6 +130,11 @@ pub trait Intake: Send {
     fn commit_at_once(&mut self) -> bool;
     /// The answer to a commit, mark by mark.
     fn committed(&mut self, answers: &[(Mark, Option<KafkaError>)], now: Instant);
+    /// Partitions whose bodies were let go of (M11), and where they are to be read again from. Asked for on each pass, and
+    /// said again until `sought`; meanwhile their records are refused.
+    fn let_go(&mut self, now: Instant) -> Vec<(Partition, i64)>;
+    /// The consumer was moved back to there: what comes next of the partition is at this offset or above.
+    fn sought(&mut self, partition: &Partition, next: i64);
     /// Everything up to here was read (`offset` is the next one): transaction markers may be passed when idle (S5).
     fn end_of_partition(&mut self, partition: &Partition, offset: i64);
     /// Something went wrong.

@@ -29,6 +29,8 @@ struct Script {
     arrived: Arrived,
     attempts: Mutex<HashMap<String, u32>>,
     changed: Arc<tokio::sync::Notify>,
+    /// Whether no record is repeated.
+    strict: bool,
 }
 
 fn text(bytes: Option<&Bytes>) -> String {
@@ -51,7 +53,11 @@ impl Handler for Script {
                     *number += 1;
                     *number
                 };
-                assert_eq!(number, call.attempt, "the handler is told the attempt's number");
+                assert!(
+                    number == call.attempt || !self.strict,
+                    "the handler is told the attempt's number: {} is {number}",
+                    call.attempt
+                );
                 if value.ends_with('7') && number == 1 {
                     results.push(Err(Failure::retry(Code::Connect, "first attempts at sevens fail")));
                     continue;
@@ -132,13 +138,18 @@ async fn produce(embedded: &Embedded, from: usize, to: usize) {
     futures_util::future::join_all(sends).await;
 }
 
-/// Runs until so many have arrived in all, stops gracefully, and gives what arrived.
-async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> bool {
+/// A runtime whose handler keeps what arrives, and what tells of each arrival.
+fn start(embedded: &Embedded, arrived: &Arrived, strict: bool) -> (Runtime, Arc<tokio::sync::Notify>) {
     let changed = Arc::new(tokio::sync::Notify::new());
-    let script =
-        Script { arrived: Arc::clone(arrived), attempts: Mutex::default(), changed: Arc::clone(&changed) };
+    let attempts = Mutex::default();
+    let script = Script { arrived: Arc::clone(arrived), attempts, changed: Arc::clone(&changed), strict };
     let plans = [plan(Arc::new(script))];
-    let runtime = Runtime::start(config(embedded), &plans, &Metrics::new(), None).unwrap();
+    (Runtime::start(config(embedded), &plans, &Metrics::new(), None).unwrap(), changed)
+}
+
+/// Runs until so many have arrived in all, and stops gracefully; whether that was clean.
+async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> bool {
+    let (runtime, changed) = start(embedded, arrived, true);
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let running = tasks.spawn(runtime.run(stop.clone(), force));
@@ -172,4 +183,34 @@ async fn delivers_each_record_once_in_order_of_its_key_over_a_restart() {
         assert!(numbers.is_sorted(), "{key} in order: {numbers:?}");
         assert_eq!(numbers.len(), 80);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_has_failed_for_good_is_made_anew_and_goes_on_from_what_was_committed() {
+    let embedded = Embedded::start().unwrap();
+    embedded.create_topic("in", 4).unwrap();
+    let arrived = Arrived::default();
+    let (runtime, changed) = start(&embedded, &arrived, false);
+    let handle = runtime.stages[0].stopper();
+    let (stop, force) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    let running = tasks.spawn(runtime.run(stop.clone(), force));
+    let all_of = async |wanted: usize| {
+        let all = async {
+            let different = || arrived.lock().unwrap().iter().collect::<std::collections::HashSet<_>>().len();
+            while different() < wanted {
+                changed.notified().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("everything arrives");
+    };
+    produce(&embedded, 0, 200).await;
+    all_of(200).await;
+    handle.fail();
+    produce(&embedded, 200, 400).await;
+    all_of(400).await;
+    stop.cancel();
+    assert!(running.await.unwrap().clean);
+    // What was in flight or not committed yet may have come twice; in order of its key all the same.
+    assert!(arrived.lock().unwrap().len() <= 800);
 }

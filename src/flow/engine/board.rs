@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::gate::{Gate, Pick, Try, Turned};
 use crate::deliver::hold::Record as Raiser;
 use crate::flow::report::{Held, StageReport};
-use crate::flow::{Admitted, Applied, Counts, Epoch, Limits, Now, Order, Record, Room, Tracker, Work};
+use crate::flow::{
+    Admitted, Applied, Counts, Epoch, Limits, NextOffset, Now, Order, Record, Room, Tracker, Work,
+};
 use crate::kafka::Partition;
 use crate::outcome::{HoldCause, Verdict};
 use crate::plan::{self, Stage};
@@ -26,6 +28,9 @@ const PARTITION_LOOK_AHEAD: usize = 1_024;
 pub(super) const CAUTIOUS_LOOK_AHEAD: usize = 64;
 /// Keys that are taken in while the stage is shut.
 const KEYS_WHILE_SHUT: usize = 3;
+
+/// After so long a stage that is shut lets go of the bodies that it has not started (M11).
+const LET_GO_AFTER: Duration = Duration::from_secs(30);
 
 /// After so long an assignment counts as survived.
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -56,6 +61,8 @@ pub(super) struct Place {
     /// Whether records wait for room in its tracker.
     pub(super) refused: bool,
     cancelled: CancellationToken,
+    /// When a commit of it was last accepted, or it had nothing to commit.
+    pub(super) accepted_at: Instant,
     /// Since when the assignment goes on; 60 s of it forgive earlier crashes (O18).
     since: Instant,
 }
@@ -106,6 +113,11 @@ impl Place {
         self.tracker.as_mut()?.take_at(offset, now)
     }
 
+    /// Whether it stands still because no commit of it was accepted for too long (O11).
+    fn is_stalled(&self, now: Instant, uncommitted: Duration) -> bool {
+        self.tracker.is_some() && now.saturating_duration_since(self.accepted_at) > uncommitted
+    }
+
     /// Gives the right back where no lone record is chosen or at work.
     fn settle_lone(&self, lone: &Lone) {
         if !self.tracker.as_ref().is_some_and(Tracker::lone) {
@@ -127,8 +139,6 @@ pub(super) struct Board {
     look_ahead: usize,
     memory: usize,
     uncommitted: Duration,
-    /// When a commit was last accepted, or nothing was there to commit.
-    pub(super) accepted_at: Instant,
     pub(super) gate: Gate,
     pub(super) rng: fastrand::Rng,
     lone: Lone,
@@ -136,6 +146,10 @@ pub(super) struct Board {
     end: CancellationToken,
     service: String,
     paused: bool,
+    /// Since when nothing is started as usual.
+    shut_since: Option<Instant>,
+    /// Whether bodies were let go of since.
+    has_let_go: bool,
     /// Whether somebody waits for room.
     room_wanted: bool,
     /// What the poll thread reported and only it or a reload can end.
@@ -171,13 +185,14 @@ impl Board {
             look_ahead: LOOK_AHEAD,
             memory,
             uncommitted,
-            accepted_at: now,
             gate: Gate::new(stage.breaker, stage.max_in_flight),
             rng: fastrand::Rng::new(),
             lone,
             end,
             service: stage.service.clone(),
             paused: false,
+            shut_since: None,
+            has_let_go: false,
             room_wanted: false,
             outside: BTreeMap::new(),
         };
@@ -217,6 +232,7 @@ impl Board {
                     partition: partition.clone(),
                     name: Arc::from(format!("{} {partition}", self.service)),
                     since: clock::now(),
+                    accepted_at: clock::now(),
                     tracker: None,
                     epoch,
                     orphans: 0,
@@ -232,7 +248,7 @@ impl Board {
             place.tracker = Some(tracker);
             place.epoch = epoch;
             place.refused = false;
-            place.since = clock::now();
+            (place.since, place.accepted_at) = (clock::now(), clock::now());
             place.cancelled = self.end.child_token();
         }
     }
@@ -286,7 +302,7 @@ impl Board {
 
     /// The next record to work on; while the stage is shut, what may be tried.
     pub(super) fn take(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {
-        if self.paused || !self.outside.is_empty() || self.is_stalled(now.mono) {
+        if self.paused || !self.outside.is_empty() {
             return None;
         }
         if self.gate.is_shut() {
@@ -298,7 +314,9 @@ impl Board {
         let count = self.places.len();
         for step in 0..count {
             let slot = (self.cursor + step) % count;
-            let Some(place) = self.places.get_mut(slot) else { continue };
+            let uncommitted = self.uncommitted;
+            let place = self.places.get_mut(slot).filter(|place| !place.is_stalled(now.mono, uncommitted));
+            let Some(place) = place else { continue };
             let Some(work) = place.take(now, &self.lone) else { continue };
             self.cursor = (slot + 1) % count;
             self.in_flight += 1;
@@ -319,7 +337,8 @@ impl Board {
             }
             return None;
         };
-        let place = self.places.get_mut(slot)?;
+        let uncommitted = self.uncommitted;
+        let place = self.places.get_mut(slot).filter(|place| !place.is_stalled(now.mono, uncommitted))?;
         let work = place.take_at(offset, now, &self.lone)?;
         self.gate.started(tried, now.mono);
         self.in_flight += 1;
@@ -391,7 +410,7 @@ impl Board {
     /// Whether a partition holds its share of what the stage may hold, or more: where there is no room, such wait and the
     /// others go on, so that none starves.
     pub(super) fn crowds(&self, partition: &Partition) -> bool {
-        let shut = self.gate.is_shut() || !self.outside.is_empty() || self.paused;
+        let shut = self.is_shut();
         let place = self.place_of(partition).and_then(|slot| self.places.get(slot));
         let Some(tracker) = place.and_then(|place| place.tracker.as_ref()) else { return true };
         let sharers = self.trackers().count().max(1);
@@ -403,8 +422,8 @@ impl Board {
     /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
     pub(super) fn room(&mut self) -> (usize, usize) {
         let counts = self.counts();
-        let shut = self.gate.is_shut() || !self.outside.is_empty() || self.paused;
-        let records = if shut && counts.ready + counts.waiting >= KEYS_WHILE_SHUT {
+        let keys = if self.has_let_go { 1 } else { KEYS_WHILE_SHUT };
+        let records = if self.is_shut() && counts.ready + counts.waiting >= keys {
             0
         } else {
             self.look_ahead.saturating_sub(counts.open.saturating_sub(counts.bodiless))
@@ -500,9 +519,46 @@ impl Board {
         self.trackers().any(Tracker::commit_is_urgent)
     }
 
-    /// Whether work stands still because no commit was accepted for too long (O11).
-    pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.accepted_at) > self.uncommitted
+    /// A partition that stands still because no commit of it was accepted for too long (O11).
+    fn stalled(&self, now: Instant) -> Option<&Place> {
+        self.places.iter().find(|place| place.is_stalled(now, self.uncommitted))
+    }
+
+    /// Whether nothing is started as usual.
+    fn is_shut(&self) -> bool {
+        self.gate.is_shut() || !self.outside.is_empty() || self.paused
+    }
+
+    /// Once the stage has been shut for long, drops the bodies that are not at work, but a few for the probes (M11). Which
+    /// partitions the consumer is to be sought back in, and to where; again and again until it was.
+    pub(super) fn let_go(&mut self, now: Instant) -> Vec<(Partition, i64)> {
+        if !self.is_shut() {
+            (self.shut_since, self.has_let_go) = (None, false);
+        } else if now.saturating_duration_since(*self.shut_since.get_or_insert(now)) >= LET_GO_AFTER
+            && !self.has_let_go
+        {
+            self.has_let_go = true;
+            let (gate, mut kept) = (&self.gate, 0);
+            for (slot, place) in self.places.iter_mut().enumerate() {
+                let Some(tracker) = &mut place.tracker else { continue };
+                tracker.let_go(|offset| {
+                    let few = kept < KEYS_WHILE_SHUT;
+                    kept += usize::from(few);
+                    few || gate.may_want(position(slot, offset))
+                });
+            }
+        }
+        let places = self.places.iter();
+        let detached = |place: &Place| Some((place.partition.clone(), place.tracker.as_ref()?.detached()?.0));
+        places.filter_map(detached).collect()
+    }
+
+    /// The consumer was sought back.
+    pub(super) fn sought(&mut self, partition: &Partition, next: i64) {
+        let place = self.place_of(partition).and_then(|slot| self.places.get_mut(slot));
+        if let Some(tracker) = place.and_then(|place| place.tracker.as_mut()) {
+            tracker.sought(NextOffset(next));
+        }
     }
 
     /// Holds the stage for what only the poll thread knows, of a partition or a topic; `true` where it is new.
@@ -530,12 +586,14 @@ impl Board {
         }
         let gate = self.gate.held().into_iter();
         held.extend(gate.map(|(cause, since, message)| Held { cause, since, message }));
-        if self.is_stalled(now.mono) {
+        if let Some(place) = self.stalled(now.mono) {
             held.push(Held {
                 cause: HoldCause::Kafka,
-                since: now.wall - now.mono.saturating_duration_since(self.accepted_at),
-                message: "Kafka has accepted no commit for too long: nothing is started until it does"
-                    .to_owned(),
+                since: now.wall - now.mono.saturating_duration_since(place.accepted_at),
+                message: format!(
+                    "{}: Kafka has accepted no commit for too long: nothing of it is started until it does",
+                    place.partition
+                ),
             });
         }
         StageReport {

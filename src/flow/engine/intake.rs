@@ -253,7 +253,11 @@ impl Intake for EngineIntake {
             if only.is_some_and(|only| !only.contains(&place.partition)) {
                 continue;
             }
-            if let Some(commit) = tracker.commit(now) {
+            let commit = tracker.commit(now);
+            if commit.is_none() {
+                place.accepted_at = at;
+            }
+            if let Some(commit) = commit {
                 if commit.cut != Cut::default() {
                     cut.push((place.partition.clone(), commit.cut));
                 }
@@ -265,9 +269,6 @@ impl Intake for EngineIntake {
                     serial: commit.serial,
                 });
             }
-        }
-        if marks.is_empty() && only.is_none() {
-            board.accepted_at = at;
         }
         drop(board);
         for (partition, cut) in cut {
@@ -288,9 +289,9 @@ impl Intake for EngineIntake {
                 let Some(slot) = board.place_of(&mark.partition) else { continue };
                 match refused {
                     None => {
-                        board.accepted_at = now;
-                        let tracker = board.places.get_mut(slot).and_then(|place| place.tracker.as_mut());
-                        if let Some(tracker) = tracker {
+                        let Some(place) = board.places.get_mut(slot) else { continue };
+                        place.accepted_at = now;
+                        if let Some(tracker) = &mut place.tracker {
                             tracker.accepted(Epoch(mark.epoch), mark.serial);
                         }
                     }
@@ -323,6 +324,14 @@ impl Intake for EngineIntake {
             }
         }
         self.engine.dispatch();
+    }
+
+    fn let_go(&mut self, now: Instant) -> Vec<(Partition, i64)> {
+        self.engine.lock().let_go(now)
+    }
+
+    fn sought(&mut self, partition: &Partition, next: i64) {
+        self.engine.lock().sought(partition, next);
     }
 
     fn end_of_partition(&mut self, partition: &Partition, offset: i64) {

@@ -96,7 +96,7 @@ fn restored_records_are_polled_however_full_it_is() {
     }
     tracker.admit(record(1, 300, None));
     assert_eq!(tracker.room(), Room::Full(Why::Metadata));
-    assert_eq!(tracker.let_go(), Some(NextOffset(0)));
+    assert_eq!(tracker.let_go(|_| false), Some(NextOffset(0)));
     tracker.sought(NextOffset(0));
     for offset in 0..=300 {
         assert_eq!(tracker.room(), Room::Open, "{offset}");

@@ -159,10 +159,30 @@ fn letting_go_seeks_to_what_was_not_polled_yet() {
     let retry = Retry { offset: 7, attempts: 2, due_in: 0, tried_for: 5, phase: Phase::Try };
     let said = Restored { retries: vec![retry], ..Restored::fresh(NextOffset(5), 1) };
     let mut tracker = started(1, said, Order::Key, WIDE, now);
-    assert_eq!(tracker.let_go(), Some(NextOffset(5)));
+    assert_eq!(tracker.let_go(|_| false), Some(NextOffset(5)));
     assert_eq!(tracker.admit(record(1, 5, None)), Admitted::Detached);
     tracker.sought(NextOffset(5));
     assert_eq!(tracker.admit(record(1, 5, None)), Admitted::Taken);
+}
+
+#[test]
+fn what_a_probe_needs_is_kept_and_nobody_overtakes_it() {
+    let now = now();
+    let keys = [Some("a"), Some("b"), Some("a"), Some("c")];
+    let mut tracker = with_keys(Order::Key, &keys, now);
+    // Offset 2 is wanted too, but stands behind 0: only heads are kept.
+    assert_eq!(tracker.let_go(|offset| offset == 0 || offset == 2), Some(NextOffset(1)));
+    assert_eq!(tracker.detached(), Some(NextOffset(1)));
+    assert_eq!(tracker.counts().bodiless, 3);
+    let offsets = |tracker: &Tracker| tracker.candidates().map(|c| c.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(&tracker), [0]);
+
+    tracker.sought(NextOffset(1));
+    assert_eq!(tracker.detached(), None);
+    for (offset, key) in (1..).zip([Some("b"), Some("a"), Some("c")]) {
+        assert_eq!(tracker.admit(record(1, offset, key)), Admitted::Taken);
+    }
+    assert_eq!(offsets(&tracker), [0, 1, 3], "2 waits behind 0");
 }
 
 #[test]

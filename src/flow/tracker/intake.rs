@@ -2,7 +2,7 @@
 
 use super::{Admitted, Record, Tracker};
 use crate::flow::lanes::{self, Order};
-use crate::flow::open::{NONE, State};
+use crate::flow::open::{NONE, Slot, State};
 use crate::flow::position::NextOffset;
 use crate::flow::room::{self, Load, Room};
 
@@ -14,7 +14,7 @@ impl Tracker {
         if record.epoch != self.epoch {
             return Admitted::Stale;
         }
-        if self.detached {
+        if self.detached.is_some() {
             return Admitted::Detached;
         }
         if offset < self.cursor {
@@ -58,35 +58,44 @@ impl Tracker {
             bytes: self.bytes,
             written: self.written,
             worst: room::worst_case(incompletes, range, self.tried),
-            catching_up: self.detached || self.awaited != NONE || self.cursor < top,
+            catching_up: self.detached.is_some() || self.awaited != NONE || self.cursor < top,
         }
     }
 
-    /// M11: drops the bodies that are not at work. `Some`: seek back to there (at resume), then call `sought`; until
-    /// then polled records are refused, as they will be read again.
-    pub fn let_go(&mut self) -> Option<NextOffset> {
+    /// M11: drops the bodies that are not at work, but those that `keeps` wants of what could be taken (by offset). `Some`:
+    /// seek back to there, then call `sought`; until then polled records are refused, as they will be read again.
+    pub fn let_go(&mut self, mut keeps: impl FnMut(i64) -> bool) -> Option<NextOffset> {
         let mut at = self.open.first_id();
         let mut lowest = None;
-        while at != NONE {
-            let next = self.open.after(at);
-            self.drop_body(at);
+        while let Some(slot) = self.open.get(at) {
+            let next = slot.after();
+            // Heads alone: whoever stands behind a body that is dropped may not overtake it.
+            if !slot.is_head() || !keeps(slot.offset) {
+                self.drop_body(at);
+            }
             if lowest.is_none() && self.state(at) == State::Bodiless {
                 lowest = Some(at);
             }
             at = next;
         }
         self.rebuild_lanes();
-        self.queue.retain(|_| false);
-        let seek = self.open.get(lowest?)?.offset.min(self.cursor);
-        self.detached = true;
+        let open = &self.open;
+        self.queue.retain(|id| open.get(id).is_some_and(Slot::is_head));
+        let seek = NextOffset(self.open.get(lowest?)?.offset.min(self.cursor));
+        self.detached = Some(seek);
         self.awaited = NONE;
-        Some(NextOffset(seek))
+        Some(seek)
+    }
+
+    /// Where the consumer is to be sought back to, where that has not happened.
+    pub fn detached(&self) -> Option<NextOffset> {
+        self.detached
     }
 
     /// The consumer was moved back on purpose, to what `let_go` said or below: the next polled record is at this offset
     /// or above. Repeats are not taken twice.
     pub fn sought(&mut self, next: NextOffset) {
-        self.detached = false;
+        self.detached = None;
         self.cursor = next.0;
         self.awaited = self.open.first_id();
         while self.open.get(self.awaited).is_some_and(|s| s.state != State::Bodiless || s.offset < next.0) {
@@ -98,7 +107,7 @@ impl Tracker {
     /// there was compacted away. Only to be said when every record polled before was admitted: one that is kept back
     /// would be lost. After `close`, when polled records are dropped, it changes nothing.
     pub fn passed(&mut self, next: NextOffset) {
-        if self.closed || self.detached || next.0 < self.cursor {
+        if self.closed || self.detached.is_some() || next.0 < self.cursor {
             return;
         }
         self.pass(next.0);
@@ -237,8 +246,7 @@ impl Tracker {
             at = before;
         }
         let open = &self.open;
-        self.queue
-            .retain(|id| open.get(id).is_some_and(|s| matches!(s.state, State::Ready | State::Waiting)));
+        self.queue.retain(|id| open.get(id).is_some_and(Slot::is_head));
         self.rebuild_lanes();
         self.ahead.retain_mut(|range| {
             range.end = range.end.min(offset);

@@ -19,8 +19,7 @@ pub struct Candidate<'a> {
 impl Tracker {
     /// What could be taken now, or before its time: the heads of the lanes that are not at work.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        let taken = |state| matches!(state, State::Ready | State::Waiting);
-        self.open.iter().filter(move |slot| taken(slot.state) && slot.event.is_some()).map(|slot| Candidate {
+        self.open.iter().filter(|slot| slot.is_head() && slot.event.is_some()).map(|slot| Candidate {
             key: slot.key,
             offset: slot.offset,
             progress: slot.tried.as_ref().map(|tried| &tried.progress),

@@ -89,10 +89,16 @@ impl<I: Intake> Poller<I> {
             None => {}
             Some(Unanswered::Assign(partitions)) => {
                 let unread: Vec<(Partition, i64)> = partitions.into_iter().map(|p| (p, 0)).collect();
-                self.report("assigning partitions", raw::incremental_assign(self.consumer.client(), &unread));
+                self.report(
+                    "assigning partitions",
+                    raw::incremental_assign(self.client.consumer.client(), &unread),
+                );
             }
             Some(Unanswered::Revoke(partitions)) => {
-                self.report("unassigning", raw::incremental_unassign(self.consumer.client(), &partitions));
+                self.report(
+                    "unassigning",
+                    raw::incremental_unassign(self.client.consumer.client(), &partitions),
+                );
             }
         }
     }
@@ -112,7 +118,7 @@ impl<I: Intake> Poller<I> {
         } else if now >= finding.again_at {
             self.epoch += 1;
             let (sender, receiver) = mpsc::channel();
-            let (consumer, queue) = (Arc::clone(&self.consumer), Arc::clone(&self.queue));
+            let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
             let (partitions, epoch) = (finding.partitions.clone(), self.epoch);
             let (begin, known) = (self.options.begin, self.options.known_count);
             let thread = std::thread::Builder::new().name("kafka-find".into()).spawn(move || {
@@ -123,8 +129,8 @@ impl<I: Intake> Poller<I> {
             });
             match thread {
                 Ok(thread) => {
-                    self.finders.retain(|finder| !finder.is_finished());
-                    self.finders.push(thread);
+                    self.others.retain(|other| !other.is_finished());
+                    self.others.push(thread);
                     finding.answer = Some(receiver);
                 }
                 Err(_) => finding.again_at = now + IDLE,
@@ -163,10 +169,10 @@ impl<I: Intake> Poller<I> {
         if finding.assigned {
             self.report(
                 "unassigning",
-                raw::incremental_unassign(self.consumer.client(), &finding.partitions),
+                raw::incremental_unassign(self.client.consumer.client(), &finding.partitions),
             );
         }
-        self.report("assigning partitions", raw::incremental_assign(self.consumer.client(), &starts));
+        self.report("assigning partitions", raw::incremental_assign(self.client.consumer.client(), &starts));
         self.rebalance = Rebalance::Steady;
         self.apply_pauses();
     }
@@ -225,7 +231,7 @@ impl<I: Intake> Poller<I> {
         let is_paused = |p: &&Partition| self.parts.get(*p).is_some_and(|part| part.paused);
         let paused: Vec<Partition> = partitions.iter().filter(is_paused).cloned().collect();
         if !paused.is_empty() {
-            self.report("resuming", raw::set_paused(self.consumer.client(), &paused, false));
+            self.report("resuming", raw::set_paused(self.client.consumer.client(), &paused, false));
         }
         for partition in partitions {
             self.parts.remove(partition);

@@ -17,6 +17,10 @@ impl<I: Intake> Poller<I> {
         if self.outstanding.is_some() || now < self.commit_again_at {
             return;
         }
+        if let Some(partition) = self.singly.pop() {
+            let marks = self.intake.commits(now, Some(std::slice::from_ref(&partition)));
+            return self.send_commit(marks, now);
+        }
         if now.duration_since(self.committed_at) >= COMMIT_EVERY || self.intake.commit_at_once() {
             let marks = self.intake.commits(now, None);
             self.send_commit(marks, now);
@@ -39,7 +43,7 @@ impl<I: Intake> Poller<I> {
                 leader_epoch: leader_epoch(&mark.partition),
             })
             .collect();
-        match raw::commit(self.consumer.client(), &entries, &self.queue) {
+        match raw::commit(self.client.consumer.client(), &entries, &self.client.queue) {
             Ok(()) => self.outstanding = Some(marks),
             Err(error) => {
                 self.commit_again_at = now + AGAIN;
@@ -66,6 +70,12 @@ impl<I: Intake> Poller<I> {
             .collect();
         if answers.iter().any(|(_, refused)| refused.is_some()) {
             self.commit_again_at = now + AGAIN;
+            // librdkafka says of all what the broker said of one: alone, the others are accepted.
+            let one =
+                answers.iter().flat_map(|(_, refused)| refused).any(KafkaError::means_partition_at_fault);
+            if one && answers.len() > 1 {
+                self.singly = answers.iter().map(|(mark, _)| mark.partition.clone()).collect();
+            }
         }
         for (mark, refused) in &answers {
             match refused {

@@ -2,6 +2,7 @@
 //! answers rebalances. It waits for no record, nor for the broker: whatever lasts is a state that the loop looks at.
 
 mod answer;
+mod client;
 mod commit;
 mod pause;
 
@@ -11,10 +12,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use tracing::{debug, error, warn};
+use arc_swap::ArcSwap;
+use rdkafka::consumer::Consumer as _;
+use tracing::{error, warn};
 
 use super::find::Begin;
 use super::raw::{self, Message, Names, Polled, Queue};
@@ -22,6 +22,7 @@ use super::rebalance::{DrainStep, Draining, Rebalance};
 use super::{Fetched, Intake, KafkaError, Mark, Partition, Trouble, options};
 use crate::event::{Body, Event, Origin, Topic};
 use crate::telemetry::clock;
+use client::Client;
 
 /// How many records one hand-over holds at most.
 const BATCH: usize = 512;
@@ -69,17 +70,28 @@ const NOW: u8 = 2;
 /// Wakes and stops a poll thread. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PollHandle {
-    queue: Arc<Queue>,
+    /// That of the client of today.
+    queue: Arc<ArcSwap<Queue>>,
     stop: Arc<AtomicU8>,
     grace: Arc<Mutex<Duration>>,
     /// Topics whose partitions are to be looked up anew.
     stale: Arc<Mutex<Vec<String>>>,
+    /// Makes the client fail for good.
+    #[cfg(test)]
+    fail: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl PollHandle {
+    /// Makes the client fail for good, once.
+    #[cfg(test)]
+    pub(crate) fn fail(&self) {
+        self.fail.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
     /// Makes the thread look at its intake now.
     pub fn wake(&self) {
-        self.queue.wake();
+        self.queue.load().wake();
     }
 
     /// What is known of a topic's partitions is dropped, and they are looked up anew: it has another id now (B3), or its log
@@ -88,7 +100,7 @@ impl PollHandle {
         if let Ok(mut stale) = self.stale.lock() {
             stale.push(topic.to_owned());
         }
-        self.queue.wake();
+        self.queue.load().wake();
     }
 
     /// Asks for a graceful stop: drain for at most `grace`, commit, close.
@@ -97,47 +109,19 @@ impl PollHandle {
             *slot = grace;
         }
         self.stop.fetch_max(DRAIN, Ordering::SeqCst);
-        self.queue.wake();
+        self.queue.load().wake();
     }
 
     /// Asks for a stop without a drain and without a commit: only duplicates come of it.
     pub fn stop_now(&self) {
         self.stop.store(NOW, Ordering::SeqCst);
-        self.queue.wake();
+        self.queue.load().wake();
     }
 }
-
-/// The librdkafka side of a consumer: its logs. Rebalances are answered by the loop; only while the consumer closes does
-/// rdkafka's own answer (at once) apply, which is what closing needs.
-struct Context {
-    name: String,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => warn!(client = self.name, facility, "kafka client: {message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                debug!(client = self.name, facility, "kafka client: {message}");
-            }
-        }
-    }
-
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        debug!(client = self.name, %error, reason, "kafka client error");
-    }
-}
-
-impl ConsumerContext for Context {}
 
 /// A consumer that is subscribed and not yet polled.
 pub struct Poller<I> {
-    consumer: Arc<BaseConsumer<Context>>,
-    queue: Arc<Queue>,
+    client: Client,
     names: Names,
     intake: I,
     options: PollOptions,
@@ -146,9 +130,17 @@ pub struct Poller<I> {
     rebalance: Rebalance,
     /// The rebalance that librdkafka waits to have answered.
     unanswered: Option<Unanswered>,
-    /// Look-ups begun; joined when the consumer closes.
-    finders: Vec<JoinHandle<()>>,
+    /// Look-ups begun, and clients that are closing; joined at the end.
+    others: Vec<JoinHandle<()>>,
+    /// Why the client has failed for good, if it has.
+    failed: Option<KafkaError>,
+    /// When to subscribe: later than now where a client before has failed a moment ago.
+    subscribe_at: Option<Instant>,
+    /// Not before: bodies that were let go could not be sought back to.
+    seek_again_at: Instant,
     outstanding: Option<Vec<Mark>>,
+    /// Partitions to be committed one by one: an answer refused several, and it does not say which was at fault.
+    singly: Vec<Partition>,
     committed_at: Instant,
     /// Not before: a commit was refused.
     commit_again_at: Instant,
@@ -193,23 +185,18 @@ impl<I> std::fmt::Debug for Poller<I> {
 impl<I: Intake> Poller<I> {
     /// Makes the client and subscribes. `make` gets the handle, so that what the intake belongs to can wake the thread.
     pub fn build(options: PollOptions, make: impl FnOnce(PollHandle) -> I) -> Result<Poller<I>, KafkaError> {
-        let context = Context { name: options.consumer.client_id.clone() };
-        let consumer: BaseConsumer<Context> =
-            options::consumer(&options.cluster, &options.consumer).create_with_context(context)?;
-        let queue = Queue::of_consumer(consumer.client())
-            .ok_or_else(|| KafkaError::timed_out("getting the consumer's queue"))?;
-        let queue = Arc::new(queue);
-        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics)?;
+        let client = Client::open(&options)?;
+        client.subscribe(&options)?;
         let handle = PollHandle {
-            queue: Arc::clone(&queue),
+            queue: Arc::new(ArcSwap::from(Arc::clone(&client.queue))),
             stop: Arc::new(AtomicU8::new(RUN)),
             grace: Arc::new(Mutex::new(options.drain_deadline)),
             stale: Arc::default(),
+            #[cfg(test)]
+            fail: Arc::default(),
         };
         Ok(Poller {
-            consumer: Arc::new(consumer),
-            queue,
+            client,
             names: Names::default(),
             intake: make(handle.clone()),
             options,
@@ -217,8 +204,12 @@ impl<I: Intake> Poller<I> {
             parts: HashMap::new(),
             rebalance: Rebalance::Steady,
             unanswered: None,
-            finders: Vec::new(),
+            others: Vec::new(),
+            failed: None,
+            subscribe_at: None,
+            seek_again_at: clock::now(),
             outstanding: None,
+            singly: Vec::new(),
             committed_at: clock::now(),
             commit_again_at: clock::now(),
             epoch: 0,
@@ -246,6 +237,7 @@ impl<I: Intake> Poller<I> {
                 DRAIN if !self.stopping => self.begin_stop(now),
                 _ => {}
             }
+            self.serve_failure(now);
             self.serve_rebalance(now);
             if self.stopping && matches!(self.rebalance, Rebalance::Steady) {
                 break;
@@ -253,6 +245,7 @@ impl<I: Intake> Poller<I> {
             self.intake.tick(now);
             self.serve_commits(now);
             self.serve_pauses(now);
+            self.serve_let_go(now);
             self.poll_batch();
         }
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
@@ -261,21 +254,20 @@ impl<I: Intake> Poller<I> {
         self.close()
     }
 
-    /// Drops the consumer on a thread of its own, since its close has no deadline (P8).
+    /// Closes the client within a deadline, and waits for what else was begun.
     fn close(self) -> Ended {
-        let Poller { consumer, queue, clean, options, finders, .. } = self;
+        let Poller { client, clean, options, mut others, .. } = self;
         let (done, closed) = mpsc::channel();
-        let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
-            for finder in finders {
+        others.extend(client.close());
+        let waiting = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
+            for other in others {
                 // A look-up that panicked has said so; its answer is not needed any more.
-                finder.join().ok();
+                other.join().ok();
             }
-            drop(queue);
-            drop(consumer);
             // The receiver is gone where the deadline has passed: nobody is left to be told.
             done.send(()).ok();
         });
-        let in_time = closing.is_ok() && closed.recv_timeout(CLOSE_WITHIN).is_ok();
+        let in_time = waiting.is_ok() && closed.recv_timeout(CLOSE_WITHIN).is_ok();
         if !in_time {
             warn!(group = options.consumer.group, "the consumer did not close in time and is left behind");
         }
@@ -314,9 +306,9 @@ impl<I: Intake> Poller<I> {
         let mut batch = Vec::new();
         let mut size = 0;
         while batch.len() < room.clamp(1, BATCH) && size <= bytes {
-            let client = self.consumer.client();
-            let Some(polled) = self.queue.poll(timeout, &mut self.names, || raw::assignment_lost(client))
-            else {
+            let client = self.client.consumer.client();
+            let lost = || raw::assignment_lost(client);
+            let Some(polled) = self.client.queue.poll(timeout, &mut self.names, lost) else {
                 break;
             };
             timeout = Duration::ZERO;
@@ -452,7 +444,7 @@ impl<I: Intake> Poller<I> {
             }
             _ => {
                 if error.fatal {
-                    error!(group = self.options.consumer.group, %error, "the consumer has failed for good");
+                    self.failed = Some(error.clone());
                 }
                 self.intake.trouble(Trouble::Other(error), now);
             }

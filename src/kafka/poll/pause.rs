@@ -1,7 +1,7 @@
 //! Back-pressure of a poll thread: partitions are paused and polling goes on (M1). What is paused is known here, and
 //! nothing is resumed that was not paused here (M3).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use tracing::debug;
@@ -9,6 +9,10 @@ use tracing::debug;
 use super::{PATIENCE, Part, Poller, WORTH_IT, join};
 use crate::kafka::{Fetched, Intake, Partition, raw};
 use crate::telemetry::clock;
+
+/// How long a seek may take, and when one that failed is made again.
+const SEEK_WITHIN: Duration = Duration::from_secs(1);
+const SEEK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_pauses(&mut self, now: Instant) {
@@ -48,6 +52,29 @@ impl<I: Intake> Poller<I> {
         }
     }
 
+    /// Bodies that were let go of are read again: the consumer goes back to them (M11). Nothing is polled in between, and
+    /// what was fetched before is dropped, so that no record is taken for one that follows them.
+    pub(super) fn serve_let_go(&mut self, now: Instant) {
+        let mut back = self.intake.let_go(now);
+        back.retain(|(partition, _)| self.parts.get(partition).is_some_and(|part| !part.shut));
+        if back.is_empty() || now < self.seek_again_at {
+            return;
+        }
+        for (partition, _) in &back {
+            if let Some(part) = self.parts.get_mut(partition) {
+                part.overflow.clear();
+                part.overflows_since = None;
+            }
+        }
+        match raw::seek(self.client.consumer.client(), &back, SEEK_WITHIN) {
+            Ok(()) => back.iter().for_each(|(partition, next)| self.intake.sought(partition, *next)),
+            Err(error) => {
+                debug!(%error, "seeking back; trying again");
+                self.seek_again_at = now + SEEK_AGAIN;
+            }
+        }
+    }
+
     /// Looks at which partitions hold their share.
     pub(super) fn see_crowding(&mut self) {
         for (partition, part) in &mut self.parts {
@@ -68,7 +95,7 @@ impl<I: Intake> Poller<I> {
             if change.is_empty() {
                 continue;
             }
-            match raw::set_paused(self.consumer.client(), &change, pause) {
+            match raw::set_paused(self.client.consumer.client(), &change, pause) {
                 Ok(()) => {
                     for partition in &change {
                         if let Some(part) = self.parts.get_mut(partition) {

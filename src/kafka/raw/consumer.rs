@@ -5,6 +5,7 @@ use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka_sys as sys;
 
 use super::{Queue, check, failed, slice};
@@ -90,6 +91,31 @@ pub(crate) fn set_paused<C: ClientContext>(
         }
     };
     failed(errno).or_else(|| list.first_error()).map_or(Ok(()), Err)
+}
+
+/// Ends a consumer that has failed for good. Its destructor would wait for ever: librdkafka refuses to close such a one, and
+/// then waits for the close. Leaks the queue and the context that belong to it: a few hundred bytes. Blocks.
+pub(crate) fn destroy_failed<C: ConsumerContext>(consumer: BaseConsumer<C>) {
+    let client = consumer.client().native_ptr();
+    // Destroyed below, by the one call that does not close it first.
+    std::mem::forget(consumer);
+    let flags = i32::try_from(sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE).unwrap_or(0);
+    // SAFETY: the client was alive, was ours alone, and is not used after this.
+    unsafe { sys::rd_kafka_destroy_flags(client, flags) }
+}
+
+/// Moves the consumer in partitions that it reads. What was fetched before is not polled any more once this was called, also
+/// where it fails. Blocks for at most `timeout`.
+pub(crate) fn seek<C: ClientContext>(
+    client: &Client<C>,
+    partitions: &[(Partition, i64)],
+    timeout: Duration,
+) -> Result<(), KafkaError> {
+    let mut list = List::new(partitions.iter().map(|(partition, offset)| (partition, *offset)));
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: client and list are alive.
+    check(unsafe { sys::rd_kafka_seek_partitions(client.native_ptr(), list.0.as_ptr(), millis) })?;
+    list.first_error().map_or(Ok(()), Err)
 }
 
 /// Whether the assignment was lost; valid only between a revoke event and the answer to it.

@@ -23,7 +23,8 @@ use crate::event::Header;
 pub(crate) use admin::topic_ids;
 pub use consumer::Committed;
 pub(crate) use consumer::{
-    CommitEntry, assignment_lost, commit, committed, incremental_assign, incremental_unassign, set_paused,
+    CommitEntry, assignment_lost, commit, committed, destroy_failed, incremental_assign,
+    incremental_unassign, seek, set_paused,
 };
 pub(crate) use mock::Mock;
 pub(crate) use producer::produce;
@@ -176,7 +177,7 @@ impl Event {
             }
             (_, place) => {
                 let mut error = KafkaError::from_errno(errno, Some(text));
-                error.fatal = fatal;
+                error.fatal = fatal || errno == Errno::RD_KAFKA_RESP_ERR__FATAL;
                 Polled::Error { error, partition: place.map(|(partition, _)| partition) }
             }
         }

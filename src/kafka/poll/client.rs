@@ -1,0 +1,141 @@
+//! The client of a poll thread, and a new one in its place where it has failed for good (G14).
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use tracing::{debug, error, warn};
+
+use super::{IDLE, PollOptions, Poller};
+use crate::kafka::raw::{self, Queue};
+use crate::kafka::rebalance::Rebalance;
+use crate::kafka::{Intake, KafkaError, Partition, options};
+
+/// How long a new client waits before it subscribes: what killed the one before, as another process with its instance id,
+/// may be there still.
+const SUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
+
+/// The librdkafka side of a consumer: its logs. Rebalances are answered by the loop; only while the consumer closes does
+/// rdkafka's own answer (at once) apply, which is what closing needs.
+pub(in crate::kafka) struct Context {
+    name: String,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => warn!(client = self.name, facility, "kafka client: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                debug!(client = self.name, facility, "kafka client: {message}");
+            }
+        }
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        debug!(client = self.name, %error, reason, "kafka client error");
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// A consumer and its queue.
+pub(super) struct Client {
+    pub(super) consumer: Arc<BaseConsumer<Context>>,
+    pub(super) queue: Arc<Queue>,
+}
+
+impl Client {
+    /// Makes one that is not subscribed.
+    pub(super) fn open(options: &PollOptions) -> Result<Client, KafkaError> {
+        let context = Context { name: options.consumer.client_id.clone() };
+        let consumer: BaseConsumer<Context> =
+            options::consumer(&options.cluster, &options.consumer).create_with_context(context)?;
+        let queue = Queue::of_consumer(consumer.client())
+            .ok_or_else(|| KafkaError::timed_out("getting the consumer's queue"))?;
+        Ok(Client { consumer: Arc::new(consumer), queue: Arc::new(queue) })
+    }
+
+    pub(super) fn subscribe(&self, options: &PollOptions) -> Result<(), KafkaError> {
+        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        Ok(self.consumer.subscribe(&topics)?)
+    }
+
+    /// Drops it on a thread of its own, since its close has no deadline (P8).
+    pub(super) fn close(self) -> Option<JoinHandle<()>> {
+        on_thread(move || drop(self))
+    }
+
+    /// The same for one that has failed for good, once nobody of `users` looks anything up with it any more.
+    fn destroy(self, users: Vec<JoinHandle<()>>) -> Option<JoinHandle<()>> {
+        on_thread(move || {
+            for user in users {
+                // One that panicked has said so.
+                user.join().ok();
+            }
+            drop(self.queue);
+            if let Some(consumer) = Arc::into_inner(self.consumer) {
+                raw::destroy_failed(consumer);
+            }
+        })
+    }
+}
+
+fn on_thread(end: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+    let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(end);
+    closing.inspect_err(|error| warn!(%error, "no thread to close a consumer on")).ok()
+}
+
+impl<I: Intake> Poller<I> {
+    /// Puts a new client in the place of one that has failed for good: all partitions are lost, and what follows is a
+    /// start from what was committed.
+    pub(super) fn serve_failure(&mut self, now: Instant) {
+        #[cfg(test)]
+        if self.handle.fail.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            raw::make_fatal(self.client.consumer.client());
+        }
+        if let Some(why) = self.failed.take() {
+            self.remake(&why, now);
+        }
+        if self.subscribe_at.is_some_and(|at| now >= at) {
+            self.subscribe_at = match self.client.subscribe(&self.options) {
+                Ok(()) => None,
+                Err(error) => {
+                    warn!(group = self.options.consumer.group, %error, "subscribing; trying again");
+                    Some(now + IDLE)
+                }
+            };
+        }
+    }
+
+    fn remake(&mut self, why: &KafkaError, now: Instant) {
+        let group = &self.options.consumer.group;
+        let new = match Client::open(&self.options) {
+            Ok(new) => new,
+            Err(error) => {
+                error!(group, %why, %error, "the consumer has failed for good, and no new one can be made; trying again");
+                self.failed = Some(why.clone());
+                return;
+            }
+        };
+        error!(group, %why, "the consumer has failed for good: a new one takes its place");
+        let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
+        self.intake.lost(&partitions);
+        self.parts.clear();
+        self.rebalance = Rebalance::Steady;
+        (self.unanswered, self.outstanding) = (None, None);
+        self.singly.clear();
+        self.clean &= !self.stopping;
+        self.handle.queue.store(Arc::clone(&new.queue));
+        let old = std::mem::replace(&mut self.client, new);
+        let users = std::mem::take(&mut self.others);
+        self.others.extend(old.destroy(users));
+        self.subscribe_at = (!self.stopping).then_some(now + SUBSCRIBE_AFTER);
+    }
+}
