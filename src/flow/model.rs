@@ -253,7 +253,7 @@ impl World {
             let seen = offset < self.position;
             self.seen.insert(match (done, admitted, seen) {
                 (true, ..) => "done was polled",
-                (false, Admitted::Taken, true) => "body came back",
+                (false, Admitted::Again, true) => "body came back",
                 _ => "polled",
             });
             check!(done || seen || admitted == Admitted::Taken, "{offset} is new and was {admitted:?}");

@@ -44,6 +44,8 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// Whether it is in a lane.
     pub(super) laned: bool,
+    /// Whether it had a body once, in this assignment.
+    pub(super) received: bool,
 }
 
 impl Slot {
@@ -177,6 +179,7 @@ impl Open {
                 slot.offset = offset;
                 slot.timestamp = i64::MIN;
                 slot.state = State::Bodiless;
+                slot.received = false;
             }
             return id;
         }
@@ -193,6 +196,7 @@ impl Open {
             after: NONE,
             state: State::Bodiless,
             laned: false,
+            received: false,
         });
         id
     }

@@ -43,6 +43,8 @@ pub struct Record {
 pub enum Admitted {
     /// It is open now.
     Taken,
+    /// It was open, its body had been let go, and it has one again. Count it no more.
+    Again,
     /// It is done, or here already. Count and drop it.
     Known,
     /// Of another assignment. Drop it.

@@ -15,6 +15,7 @@ mod restarts;
 mod retries;
 mod shutdown;
 mod dead_letters;
+mod held;
 mod kills;
 mod rebalance;
 mod bad_input;

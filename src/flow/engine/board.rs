@@ -530,8 +530,12 @@ impl Board {
     }
 
     /// Once the stage has been shut for long, drops the bodies that are not at work, but a few for the probes (M11). Which
-    /// partitions the consumer is to be sought back in, and to where; again and again until it was.
-    pub(super) fn let_go(&mut self, now: Instant) -> Vec<(Partition, i64)> {
+    /// partitions the consumer is to be sought back in, and to where, again and again until it was; and how many bodies were
+    /// dropped now.
+    pub(super) fn let_go(&mut self, now: Instant) -> (usize, Vec<(Partition, i64)>) {
+        let bodies = |board: &Board| board.trackers().map(|t| t.counts().open - t.counts().bodiless).sum();
+        let before: usize = bodies(self);
+        let mut dropped = 0;
         if !self.is_shut() {
             (self.shut_since, self.has_let_go) = (None, false);
         } else if now.saturating_duration_since(*self.shut_since.get_or_insert(now)) >= LET_GO_AFTER
@@ -547,10 +551,11 @@ impl Board {
                     few || gate.may_want(position(slot, offset))
                 });
             }
+            dropped = before - bodies(self);
         }
         let places = self.places.iter();
         let detached = |place: &Place| Some((place.partition.clone(), place.tracker.as_ref()?.detached()?.0));
-        places.filter_map(detached).collect()
+        (dropped, places.filter_map(detached).collect())
     }
 
     /// The consumer was sought back.

@@ -189,7 +189,7 @@ impl Intake for EngineIntake {
                 }
                 match board.admit(slot, record) {
                     Ok(Admitted::Taken) => received = (received.0 + 1, received.1 + bytes),
-                    Ok(Admitted::Known | Admitted::Stale | Admitted::Detached) => {}
+                    Ok(Admitted::Again | Admitted::Known | Admitted::Stale | Admitted::Detached) => {}
                     Err(record) => {
                         full.push(slot);
                         refused.push(record);
@@ -327,7 +327,16 @@ impl Intake for EngineIntake {
     }
 
     fn let_go(&mut self, now: Instant) -> Vec<(Partition, i64)> {
-        self.engine.lock().let_go(now)
+        let (dropped, back) = self.engine.lock().let_go(now);
+        if dropped > 0 {
+            let stage = self.engine.plan.load();
+            info!(
+                stage = stage.service,
+                records = dropped,
+                "held for long: what is not at work is let go of, and read again when the hold ends"
+            );
+        }
+        back
     }
 
     fn sought(&mut self, partition: &Partition, next: i64) {

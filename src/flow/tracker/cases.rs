@@ -180,7 +180,7 @@ fn what_a_probe_needs_is_kept_and_nobody_overtakes_it() {
     tracker.sought(NextOffset(1));
     assert_eq!(tracker.detached(), None);
     for (offset, key) in (1..).zip([Some("b"), Some("a"), Some("c")]) {
-        assert_eq!(tracker.admit(record(1, offset, key)), Admitted::Taken);
+        assert_eq!(tracker.admit(record(1, offset, key)), Admitted::Again);
     }
     assert_eq!(offsets(&tracker), [0, 1, 3], "2 waits behind 0");
 }

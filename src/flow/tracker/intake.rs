@@ -24,10 +24,11 @@ impl Tracker {
         self.cursor = offset.saturating_add(1);
         if self.open.get(self.awaited).is_some_and(|slot| slot.offset == offset) {
             let id = self.awaited;
+            let was_received = self.open.get(id).is_some_and(|slot| slot.received);
             self.receive(offset);
             self.fill(id, record);
             self.await_next(id);
-            return Admitted::Taken;
+            return if was_received { Admitted::Again } else { Admitted::Taken };
         }
         if offset < self.position {
             return Admitted::Known;
@@ -198,6 +199,7 @@ impl Tracker {
             slot.key = key;
             slot.bytes = record.bytes;
             slot.laned = laned;
+            slot.received = true;
             slot.state = State::Queued;
         }
         if head {

@@ -99,7 +99,7 @@ pub(crate) fn destroy_failed<C: ConsumerContext>(consumer: BaseConsumer<C>) {
     let client = consumer.client().native_ptr();
     // Destroyed below, by the one call that does not close it first.
     std::mem::forget(consumer);
-    let flags = i32::try_from(sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE).unwrap_or(0);
+    let flags = sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE;
     // SAFETY: the client was alive, was ours alone, and is not used after this.
     unsafe { sys::rd_kafka_destroy_flags(client, flags) }
 }

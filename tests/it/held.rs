@@ -1,0 +1,33 @@
+//! A stage that is held for long lets go of what it has read ahead, and loses nothing of it (M11).
+
+use std::time::Duration;
+
+use crate::delivery::Stage;
+use crate::support::check;
+use crate::support::load::Load;
+use crate::support::receiver::status;
+use crate::support::run::until;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_that_is_held_for_long_lets_go_of_its_bodies_and_loses_none() {
+    let retry = "retry: { max_attempts: 200, initial_delay: 100ms, max_delay: 1s }\n";
+    let stage = Stage::set("lets-go", retry, |_| status(503)).await;
+    let weir = stage.site.start("one").await;
+    let commits = stage.commits();
+    let load = Load { events: 3_000, keys: 50, size: 2_000, rate: None };
+    let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    weir.holds("breaker").await;
+    let let_go = async || weir.log().contains("read again when the hold ends");
+    until("the bodies to be let go", Duration::from_secs(60), let_go).await;
+
+    let refused = stage.receiver.arrivals().len();
+    stage.receiver.script(|_| status(200));
+    stage.receiver.wait_for_accepted(load.events, Duration::from_secs(60)).await;
+    let received = weir.metric("weir_events_received_total", &[]).await;
+    let ledgers = stage.ledgers(produced, commits).await;
+    check::all(&ledgers);
+    let accepted = ledgers.arrivals.iter().filter(|arrival| arrival.accepted()).count();
+    assert_eq!(accepted, load.events, "each accepted once, after {refused} refusals");
+    assert_eq!(received as usize, load.events, "what is read again counts once");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
