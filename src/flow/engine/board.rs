@@ -2,17 +2,16 @@
 //! Methods take `now` and return what to do; they wait for nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::place::{Lone, Place};
 use crate::deliver::gate::{Gate, Pick, Try, Turned};
 use crate::deliver::hold::Record as Raiser;
 use crate::flow::report::{Held, StageReport};
-use crate::flow::{
-    Admitted, Applied, Counts, Epoch, Limits, NextOffset, Now, Order, Record, Room, Tracker, Work,
-};
+use crate::flow::{Applied, Counts, Epoch, Limits, Now, Order, Tracker, Work};
 use crate::kafka::Partition;
 use crate::outcome::{HoldCause, Verdict};
 use crate::plan::{self, Stage};
@@ -26,11 +25,6 @@ const PARTITION_LOOK_AHEAD: usize = 1_024;
 /// The same where the last owner did not end cleanly: should this one not either, a crash loop is near, and the next owner
 /// tries what may have been at work one record at a time (K10). The fewer, the sooner that is over.
 pub(super) const CAUTIOUS_LOOK_AHEAD: usize = 64;
-/// Keys that are taken in while the stage is shut.
-const KEYS_WHILE_SHUT: usize = 3;
-
-/// After so long a stage that is shut lets go of the bodies that it has not started (M11).
-const LET_GO_AFTER: Duration = Duration::from_secs(30);
 
 /// After so long an assignment counts as survived.
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -46,86 +40,6 @@ pub(in crate::flow) struct Job {
     /// What it tries while the stage is shut.
     pub(in crate::flow) tried: Option<Try>,
 }
-
-/// One partition, for as long as the process lives: a place is never used for another one, so that a late completion
-/// always finds its own.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) partition: Partition,
-    /// Stage and partition: who holds the lone right.
-    name: Arc<str>,
-    pub(super) tracker: Option<Tracker>,
-    pub(super) epoch: Epoch,
-    /// Tasks of ended assignments that are still at work (G16).
-    orphans: usize,
-    /// Whether records wait for room in its tracker.
-    pub(super) refused: bool,
-    cancelled: CancellationToken,
-    /// When a commit of it was last accepted, or it had nothing to commit.
-    pub(super) accepted_at: Instant,
-    /// Since when the assignment goes on; 60 s of it forgive earlier crashes (O18).
-    since: Instant,
-}
-
-/// The right to work on a suspect record: one in the process (K10). Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Lone(Arc<Mutex<Option<Arc<str>>>>);
-
-impl Lone {
-    fn with<T>(&self, act: impl FnOnce(&mut Option<Arc<str>>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether `who` holds it, or gets it now.
-    fn try_hold(&self, who: &Arc<str>) -> bool {
-        self.with(|holder| holder.get_or_insert_with(|| Arc::clone(who)) == who)
-    }
-
-    fn release(&self, who: &Arc<str>) {
-        self.with(|holder| {
-            if holder.as_ref() == Some(who) {
-                *holder = None;
-            }
-        });
-    }
-}
-
-impl Place {
-    /// Takes a record. In a suspect partition only with the process's one right to do so.
-    fn take(&mut self, now: Now, lone: &Lone) -> Option<Work> {
-        let tracker = self.tracker.as_mut()?;
-        if !tracker.is_suspect() {
-            return tracker.take(now);
-        }
-        if !lone.try_hold(&self.name) {
-            return None;
-        }
-        let work = tracker.take(now);
-        self.settle_lone(lone);
-        work
-    }
-
-    /// As `take`, for the record at this offset.
-    fn take_at(&mut self, offset: i64, now: Now, lone: &Lone) -> Option<Work> {
-        if self.tracker.as_ref().is_some_and(Tracker::is_suspect) {
-            return self.take(now, lone);
-        }
-        self.tracker.as_mut()?.take_at(offset, now)
-    }
-
-    /// Whether it stands still because no commit of it was accepted for too long (O11).
-    fn is_stalled(&self, now: Instant, uncommitted: Duration) -> bool {
-        self.tracker.is_some() && now.saturating_duration_since(self.accepted_at) > uncommitted
-    }
-
-    /// Gives the right back where no lone record is chosen or at work.
-    fn settle_lone(&self, lone: &Lone) {
-        if !self.tracker.as_ref().is_some_and(Tracker::lone) {
-            lone.release(&self.name);
-        }
-    }
-}
-
 /// The state.
 #[derive(Debug)]
 pub(super) struct Board {
@@ -136,8 +50,8 @@ pub(super) struct Board {
     max_in_flight: usize,
     order: Order,
     pub(super) limits: Limits,
-    look_ahead: usize,
-    memory: usize,
+    pub(super) look_ahead: usize,
+    pub(super) memory: usize,
     uncommitted: Duration,
     pub(super) gate: Gate,
     pub(super) rng: fastrand::Rng,
@@ -147,11 +61,11 @@ pub(super) struct Board {
     service: String,
     paused: bool,
     /// Since when nothing is started as usual.
-    shut_since: Option<Instant>,
+    pub(super) shut_since: Option<Instant>,
     /// Whether bodies were let go of since.
-    has_let_go: bool,
+    pub(super) has_let_go: bool,
     /// Whether somebody waits for room.
-    room_wanted: bool,
+    pub(super) room_wanted: bool,
     /// What the poll thread reported and only it or a reload can end.
     outside: BTreeMap<(HoldCause, String), (Instant, String)>,
 }
@@ -388,84 +302,6 @@ impl Board {
         applied
     }
 
-    /// The place of a record; of the records of a batch most are of the same place as the one before.
-    pub(super) fn slot_of(&self, record: &Record) -> Option<usize> {
-        let origin = &record.event.origin;
-        self.places.iter().position(|place| {
-            place.partition.number == origin.partition && *place.partition.topic == *origin.topic.name
-        })
-    }
-
-    /// Takes a record in; `Err` gives it back where its partition is full.
-    pub(super) fn admit(&mut self, slot: usize, record: Record) -> Result<Admitted, Record> {
-        let Some(place) = self.places.get_mut(slot) else { return Ok(Admitted::Stale) };
-        let Some(tracker) = &mut place.tracker else { return Ok(Admitted::Stale) };
-        if tracker.room() != Room::Open {
-            place.refused = true;
-            return Err(record);
-        }
-        Ok(tracker.admit(record))
-    }
-
-    /// Whether a partition holds its share of what the stage may hold, or more: where there is no room, such wait and the
-    /// others go on, so that none starves.
-    pub(super) fn crowds(&self, partition: &Partition) -> bool {
-        let shut = self.is_shut();
-        let place = self.place_of(partition).and_then(|slot| self.places.get(slot));
-        let Some(tracker) = place.and_then(|place| place.tracker.as_ref()) else { return true };
-        let sharers = self.trackers().count().max(1);
-        let counts = tracker.counts();
-        shut || counts.open.saturating_sub(counts.bodiless) >= (self.look_ahead / sharers).max(1)
-            || counts.bytes >= self.memory / sharers
-    }
-
-    /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
-    pub(super) fn room(&mut self) -> (usize, usize) {
-        let counts = self.counts();
-        let keys = if self.has_let_go { 1 } else { KEYS_WHILE_SHUT };
-        let records = if self.is_shut() && counts.ready + counts.waiting >= keys {
-            0
-        } else {
-            self.look_ahead.saturating_sub(counts.open.saturating_sub(counts.bodiless))
-        };
-        let bytes = self.memory.saturating_sub(counts.bytes);
-        self.room_wanted = records == 0 || bytes == 0;
-        (records, bytes)
-    }
-
-    /// Whether somebody waits for room who has it now, in the stage or in this place.
-    pub(super) fn gives_room(&mut self, slot: usize) -> bool {
-        let stage = self.room_wanted && self.room_is_back();
-        let place = self.places.get_mut(slot).filter(|place| place.refused);
-        let partition = place.is_some_and(|place| {
-            let opens = place.tracker.as_mut().is_some_and(|tracker| tracker.room() == Room::Open);
-            place.refused = !opens;
-            opens
-        });
-        stage || partition
-    }
-
-    /// Whether records wait for room, in the stage or in one of its partitions.
-    pub(super) fn lacks_room(&mut self) -> bool {
-        !self.room_is_back() || self.places.iter().any(|place| place.refused && place.tracker.is_some())
-    }
-
-    /// Whether room that was wanted is there again, and some more, so that one record does not wake anybody.
-    fn room_is_back(&mut self) -> bool {
-        let (records, bytes) = self.room();
-        let back = records >= self.look_ahead / 8 && bytes >= self.memory / 8;
-        self.room_wanted = !back;
-        back
-    }
-
-    pub(super) fn takes(&mut self, partition: &Partition) -> bool {
-        let place = self.place_of(partition).and_then(|slot| self.places.get_mut(slot));
-        let Some(place) = place else { return false };
-        let takes = place.tracker.as_mut().is_some_and(|tracker| tracker.room() == Room::Open);
-        place.refused = !takes;
-        takes
-    }
-
     pub(super) fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for counts in self.trackers().map(Tracker::counts) {
@@ -525,45 +361,8 @@ impl Board {
     }
 
     /// Whether nothing is started as usual.
-    fn is_shut(&self) -> bool {
+    pub(super) fn is_shut(&self) -> bool {
         self.gate.is_shut() || !self.outside.is_empty() || self.paused
-    }
-
-    /// Once the stage has been shut for long, drops the bodies that are not at work, but a few for the probes (M11). Which
-    /// partitions the consumer is to be sought back in, and to where, again and again until it was; and how many bodies were
-    /// dropped now.
-    pub(super) fn let_go(&mut self, now: Instant) -> (usize, Vec<(Partition, i64)>) {
-        let bodies = |board: &Board| board.trackers().map(|t| t.counts().open - t.counts().bodiless).sum();
-        let before: usize = bodies(self);
-        let mut dropped = 0;
-        if !self.is_shut() {
-            (self.shut_since, self.has_let_go) = (None, false);
-        } else if now.saturating_duration_since(*self.shut_since.get_or_insert(now)) >= LET_GO_AFTER
-            && !self.has_let_go
-        {
-            self.has_let_go = true;
-            let (gate, mut kept) = (&self.gate, 0);
-            for (slot, place) in self.places.iter_mut().enumerate() {
-                let Some(tracker) = &mut place.tracker else { continue };
-                tracker.let_go(|offset| {
-                    let few = kept < KEYS_WHILE_SHUT;
-                    kept += usize::from(few);
-                    few || gate.may_want(position(slot, offset))
-                });
-            }
-            dropped = before - bodies(self);
-        }
-        let places = self.places.iter();
-        let detached = |place: &Place| Some((place.partition.clone(), place.tracker.as_ref()?.detached()?.0));
-        (dropped, places.filter_map(detached).collect())
-    }
-
-    /// The consumer was sought back.
-    pub(super) fn sought(&mut self, partition: &Partition, next: i64) {
-        let place = self.place_of(partition).and_then(|slot| self.places.get_mut(slot));
-        if let Some(tracker) = place.and_then(|place| place.tracker.as_mut()) {
-            tracker.sought(NextOffset(next));
-        }
     }
 
     /// Holds the stage for what only the poll thread knows, of a partition or a topic; `true` where it is new.
@@ -621,6 +420,6 @@ impl Board {
 }
 
 /// The hash by which holds know a record; collisions would only try another record first.
-fn position(slot: usize, offset: i64) -> u64 {
+pub(super) fn position(slot: usize, offset: i64) -> u64 {
     offset.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (slot as u64)
 }

@@ -7,9 +7,9 @@ use tracing::{info, warn};
 
 use super::Engine;
 use super::board::CAUTIOUS_LOOK_AHEAD;
-use crate::event::Topic;
+use super::room::Batch;
 use crate::flow::metadata::{self, Cut, Decoded, Restored};
-use crate::flow::{Admitted, Epoch, NextOffset, Record, Tracker};
+use crate::flow::{Epoch, NextOffset, Record, Tracker};
 use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
 use crate::outcome::HoldCause;
 use crate::plan::OnOutOfRange;
@@ -153,13 +153,11 @@ impl Intake for EngineIntake {
     }
 
     fn records(&mut self, batch: &mut Vec<Fetched>) {
-        let mut received = (0_u64, 0_u64);
-        let (mut refused, mut full) = (Vec::new(), Vec::new());
-        let mut last: Option<(Arc<Topic>, i32, usize)> = None;
-        let mut records = batch.drain(..).map(|f| Record {
-            event: Arc::new(f.event),
-            epoch: Epoch(f.epoch),
-            bytes: f.bytes,
+        let mut taken = Batch::default();
+        let mut records = batch.drain(..).map(|fetched| Record {
+            event: Arc::new(fetched.event),
+            epoch: Epoch(fetched.epoch),
+            bytes: fetched.bytes,
         });
         loop {
             // Allocated outside of the lock, and few at a time, so that no task waits for long.
@@ -167,40 +165,12 @@ impl Intake for EngineIntake {
             if some.is_empty() {
                 break;
             }
-            let mut board = self.engine.lock();
-            for record in some {
-                let bytes = record.bytes as u64;
-                let origin = &record.event.origin;
-                let same = |(topic, partition, _): &&(Arc<Topic>, i32, usize)| {
-                    Arc::ptr_eq(topic, &origin.topic) && *partition == origin.partition
-                };
-                let slot = match last.as_ref().filter(same) {
-                    Some((.., slot)) => *slot,
-                    None => {
-                        let Some(slot) = board.slot_of(&record) else { continue };
-                        last = Some((Arc::clone(&origin.topic), origin.partition, slot));
-                        slot
-                    }
-                };
-                // A partition that has refused one refuses all that follow: it may have room again between two locks.
-                if full.contains(&slot) {
-                    refused.push(record);
-                    continue;
-                }
-                match board.admit(slot, record) {
-                    Ok(Admitted::Taken) => received = (received.0 + 1, received.1 + bytes),
-                    Ok(Admitted::Again | Admitted::Known | Admitted::Stale | Admitted::Detached) => {}
-                    Err(record) => {
-                        full.push(slot);
-                        refused.push(record);
-                    }
-                }
-            }
+            self.engine.lock().admit_some(some, &mut taken);
         }
         drop(records);
-        self.engine.metrics.events_received.inc_by(received.0);
-        self.engine.metrics.events_received_bytes.inc_by(received.1);
-        batch.extend(refused.into_iter().map(|record| Fetched {
+        self.engine.metrics.events_received.inc_by(taken.received);
+        self.engine.metrics.events_received_bytes.inc_by(taken.bytes);
+        batch.extend(taken.refused.into_iter().map(|record| Fetched {
             epoch: record.epoch.0,
             bytes: record.bytes,
             event: Arc::unwrap_or_clone(record.event),

@@ -5,6 +5,8 @@
 //! spawned per record, and an idle stage has no task but its timer.
 
 mod board;
+mod place;
+mod room;
 mod intake;
 mod work;
 
@@ -26,8 +28,8 @@ use crate::telemetry::clock::{self, both as now};
 use crate::telemetry::metrics::StageMetrics;
 use board::Board;
 pub(super) use board::Job;
-pub use board::Lone;
 pub use intake::EngineIntake;
+pub use place::Lone;
 
 /// Where a stage's records and dead letters go.
 #[derive(Debug, Clone)]
