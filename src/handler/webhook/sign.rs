@@ -1,4 +1,5 @@
-//! Standard Webhooks signatures: HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`, one item for each secret.
+//! Standard Webhooks signatures over `<webhook-id>.<webhook-timestamp>.<body>`: one item for each secret, HMAC-SHA256 or
+//! ed25519.
 //!
 //! Source: Standard Webhooks 1.0.0; http-contract, section 5.
 
@@ -6,6 +7,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signer as _, SigningKey};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -14,7 +16,16 @@ use crate::settings::References;
 /// The secrets of a stage, in order. Prints nothing of them.
 #[derive(Clone)]
 pub(super) struct Signer {
-    keys: Vec<Hmac<Sha256>>,
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "at most ten of them in a stage")]
+enum Key {
+    /// `whsec_`: shared with the receiver.
+    Shared(Hmac<Sha256>),
+    /// `whsk_`: ours alone; the receiver holds `whpk_`.
+    Private(SigningKey),
 }
 
 impl fmt::Debug for Signer {
@@ -25,8 +36,8 @@ impl fmt::Debug for Signer {
 
 /// At most this many secrets.
 const MAX_SECRETS: usize = 10;
-/// The form of an item: `v1,` and 44 characters.
-const ITEM: usize = 3 + 44;
+/// The longest item: `v1a,` and 88 characters.
+const ITEM: usize = 4 + 88;
 
 impl Signer {
     /// Reads the secrets as they stand in the file. Fails with the index of each that is wrong and what is wrong with it.
@@ -48,36 +59,60 @@ impl Signer {
     /// Writes the value of `webhook-signature` at the end of `out`: one item for each secret, separated by a space.
     pub(super) fn write(&self, id: &str, timestamp: &str, body: &[u8], out: &mut String) {
         out.reserve(self.keys.len() * (ITEM + 1));
+        let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
         for (index, key) in self.keys.iter().enumerate() {
-            let mut mac = key.clone();
-            for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-                mac.update(part);
+            if index > 0 {
+                out.push(' ');
             }
-            out.push_str(if index == 0 { "v1," } else { " v1," });
-            STANDARD.encode_string(mac.finalize().into_bytes(), out);
+            match key {
+                Key::Shared(key) => {
+                    let mut mac = key.clone();
+                    parts.iter().for_each(|part| mac.update(part));
+                    out.push_str("v1,");
+                    STANDARD.encode_string(mac.finalize().into_bytes(), out);
+                }
+                Key::Private(key) => {
+                    out.push_str("v1a,");
+                    STANDARD.encode_string(key.sign(&parts.concat()).to_bytes(), out);
+                }
+            }
         }
     }
 }
 
-fn read(written: &str, references: &References) -> Result<Hmac<Sha256>, String> {
+fn read(written: &str, references: &References) -> Result<Key, String> {
     let resolved = references.resolve(written).map_err(|error| error.to_string())?;
     if !resolved.is_secret() {
         return Err("a signing secret does not stand in the file; write ${secret:NAME}".to_owned());
     }
     let text = resolved.expose().trim_end();
-    if text.starts_with("whsk_") {
-        return Err("ed25519 keys (`whsk_`) are not available yet; use a `whsec_` secret".to_owned());
+    let (prefix, encoded) = text.split_at(text.find('_').map_or(0, |at| at + 1));
+    if !matches!(prefix, "whsec_" | "whsk_") {
+        return Err("the signing secret begins neither with `whsec_` nor with `whsk_`".to_owned());
     }
-    let Some(encoded) = text.strip_prefix("whsec_") else {
-        return Err("the signing secret does not begin with `whsec_`".to_owned());
-    };
     let Ok(bytes) = STANDARD.decode(encoded) else {
-        return Err("the signing secret is not base64 after `whsec_`".to_owned());
+        return Err(format!("the signing secret is not base64 after `{prefix}`"));
     };
+    if prefix == "whsk_" { private(&bytes) } else { shared(&bytes) }
+}
+
+fn shared(bytes: &[u8]) -> Result<Key, String> {
     if !(24..=64).contains(&bytes.len()) {
         return Err(format!("the signing secret has {} bytes; it needs from 24 to 64", bytes.len()));
     }
-    Hmac::new_from_slice(&bytes).map_err(|error| error.to_string())
+    Hmac::new_from_slice(bytes).map(Key::Shared).map_err(|error| error.to_string())
+}
+
+/// A seed, or a seed and the public key that belongs to it.
+fn private(bytes: &[u8]) -> Result<Key, String> {
+    if let Ok(seed) = <[u8; 32]>::try_from(bytes) {
+        return Ok(Key::Private(SigningKey::from_bytes(&seed)));
+    }
+    let Ok(pair) = <[u8; 64]>::try_from(bytes) else {
+        return Err(format!("the ed25519 key has {} bytes; it needs 32 (a seed) or 64", bytes.len()));
+    };
+    let key = SigningKey::from_keypair_bytes(&pair);
+    key.map(Key::Private).map_err(|_| "the two halves of the ed25519 key do not belong together".to_owned())
 }
 
 #[cfg(test)]
@@ -88,6 +123,11 @@ mod tests {
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ITEM: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+
+    const PRIVATE: &str =
+        "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+    const PRIVATE_ITEM: &str =
+        "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
 
     fn signer(secrets: &[&str]) -> Result<Signer, Vec<(usize, String)>> {
         let names: Vec<String> = (0..secrets.len()).map(|n| format!("${{secret:s{n}}}")).collect();
@@ -107,6 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn the_ed25519_vector_of_the_contract_holds_with_a_seed_alone_too() {
+        assert_eq!(signature(&[PRIVATE]), PRIVATE_ITEM);
+        let pair = STANDARD.decode(PRIVATE.strip_prefix("whsk_").unwrap()).unwrap();
+        let seed = format!("whsk_{}", STANDARD.encode(pair.split_at(32).0));
+        assert_eq!(signature(&[&seed]), PRIVATE_ITEM);
+    }
+
+    #[test]
+    fn both_kinds_stand_side_by_side() {
+        assert_eq!(signature(&[SECRET, PRIVATE]), format!("{ITEM} {PRIVATE_ITEM}"));
+    }
+
+    #[test]
     fn each_secret_gives_an_item_in_order() {
         let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
         assert_eq!(signature(&[other, SECRET]), format!("{} {ITEM}", signature(&[other])));
@@ -122,6 +175,9 @@ mod tests {
             "whsec_M_KQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             &short,
             &long,
+            &format!("whsk_{}", STANDARD.encode([7; 33])),
+            // A seed with another one's public key.
+            &format!("whsk_{}", STANDARD.encode([7; 64])),
         ] {
             let problems = signer(&[SECRET, wrong]).unwrap_err();
             assert_eq!(problems.len(), 1, "{wrong}");
