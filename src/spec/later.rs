@@ -28,7 +28,7 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.handler.sql", &[], 1),
     ("stage.handler.webhook.cloudevents", &[], 0),
     ("stage.handler.webhook.batch", &[], 0),
-    ("stage.handler.webhook.auth", &[], 0),
+    ("stage.handler.webhook.auth.oauth2", &[], 1),
     ("stage.handler.webhook.tls", &[], 0),
     ("stage.handler.webhook.proxy", &[], 0),
     ("stage.handler.webhook.rate", &[], 0),

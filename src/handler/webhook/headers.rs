@@ -40,6 +40,19 @@ fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || RESERVED_STARTS.iter().any(|start| name.starts_with(start))
 }
 
+/// A header name that a file may ask for.
+pub(super) fn free_name(written: &str) -> Result<HeaderName, Problem> {
+    let lower = written.to_ascii_lowercase();
+    let Ok(name) = HeaderName::try_from(&lower) else {
+        return Err(Problem::at("", format!("`{written}` is not a header name"))
+            .help("names are literal: letters, digits and `-`"));
+    };
+    if is_reserved(&lower) {
+        return Err(Problem::at("", format!("`{lower}` is written by Weir itself")).help("leave it out"));
+    }
+    Ok(name)
+}
+
 /// The headers that the file asks for. Prints names, never values.
 #[derive(Default)]
 pub(super) struct Headers {
@@ -92,24 +105,11 @@ impl Headers {
     }
 
     fn add(&mut self, name: &str, value: &str, references: &References) -> Result<(), Problem> {
-        let lower = name.to_ascii_lowercase();
-        let Ok(name) = HeaderName::try_from(&lower) else {
-            return Err(Problem::at("", format!("`{name}` is not a header name"))
-                .help("names are literal: letters, digits and `-`"));
-        };
-        if is_reserved(&lower) {
-            return Err(Problem::at("", format!("`{lower}` is written by Weir itself")).help("leave it out"));
+        let name = free_name(name)?;
+        if self.writes(&name) {
+            return Err(Problem::at("", format!("`{name}` is written twice")).help("keep one of them"));
         }
-        if self
-            .literal
-            .iter()
-            .map(|(name, _)| name)
-            .chain(self.templated.iter().map(|(name, _)| name))
-            .any(|n| *n == name)
-        {
-            return Err(Problem::at("", format!("`{lower}` is written twice")).help("keep one of them"));
-        }
-        let mut secret = NEVER_FORWARDED.contains(&lower.as_str());
+        let mut secret = NEVER_FORWARDED.contains(&name.as_str());
         let template = Template::parse(value).map_err(|findings| {
             let finding = findings.into_iter().next();
             let (message, help) = finding.map_or_else(Default::default, |f| (f.message, f.help));
@@ -136,6 +136,12 @@ impl Headers {
             None => self.templated.push((name, template)),
         }
         Ok(())
+    }
+
+    /// Whether the file asks for this header.
+    pub(super) fn writes(&self, name: &HeaderName) -> bool {
+        let literal = self.literal.iter().map(|(name, _)| name);
+        literal.chain(self.templated.iter().map(|(name, _)| name)).any(|written| written == name)
     }
 
     /// Hands every header that depends on the event to `add`. Fails with code `template` where a value cannot be a header.

@@ -5,6 +5,7 @@
 mod spec;
 mod url;
 mod headers;
+mod auth;
 mod body;
 mod sign;
 mod request;
@@ -78,12 +79,21 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
         })
     });
     let signer = signer.transpose().map_err(|list| found("sign.secret", list));
+    let auth = spec.auth.as_ref().map(|auth| auth::header(auth, references)).transpose();
+    let auth = auth.map_err(|list| found("auth", list));
+    if let (Ok(Some((name, _))), Some(headers)) = (&auth, &headers)
+        && headers.writes(name)
+    {
+        let twice = format!("`auth` and `headers` both write `{name}`");
+        found("auth", vec![Problem::at("", twice).help("keep one of them")]);
+    }
     found("", limits_problems(spec));
-    let (Some(url), Some(mut headers), Ok(template), Ok(signer), true) =
-        (url, headers, template, signer, problems.is_empty())
+    let (Some(url), Some(mut headers), Ok(template), Ok(signer), Ok(auth), true) =
+        (url, headers, template, signer, auth, problems.is_empty())
     else {
         return Err(problems);
     };
+    headers.literal.extend(auth);
     add_fixed(&mut headers, spec, context);
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
     let reads_value = headers.look_into_payload() || UrlPlan::looks_into_payload(&spec.url);
