@@ -3,19 +3,23 @@
 
 use std::time::Instant;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::Now;
 use super::retry::{self, Next};
 use crate::outcome::{Class, Code, Failure, HoldCause, Owed, Progress, Reason};
 
-/// What becomes of a record that its source's format or schema refuses. The compiler makes it of the source's `on_invalid`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What becomes of a record that does not decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum OnInvalid {
-    /// It is dead-lettered with its bytes untouched.
+    /// It is dead-lettered, its bytes untouched.
     #[default]
     Dlq,
-    /// The stage pauses and keeps it.
+    /// The stage holds and keeps it.
     Pause,
-    /// It is dropped and counted.
+    /// It is dropped, and counted.
     Discard,
 }
 

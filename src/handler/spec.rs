@@ -8,6 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{log, sql, webhook};
+use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// What a stage does with an event: one side effect.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,10 +74,22 @@ impl<'de> Visitor<'de> for SpecVisitor {
 /// `webhook: URL` reads like `webhook: {url: URL}`.
 struct WebhookBlock(Box<webhook::Spec>);
 
+impl TextOrBlock for WebhookBlock {
+    type Block = Box<webhook::Spec>;
+    const EXPECTED: &'static str = "a URL or a block with `url`";
+
+    fn of_text<E>(url: &str) -> Result<WebhookBlock, E> {
+        Ok(WebhookBlock(Box::new(webhook::Spec::of_url(url))))
+    }
+
+    fn of_block<E>(block: Box<webhook::Spec>) -> Result<WebhookBlock, E> {
+        Ok(WebhookBlock(block))
+    }
+}
+
 impl<'de> Deserialize<'de> for WebhookBlock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let short = |url: &str| Ok(WebhookBlock(Box::new(webhook::Spec::of_url(url))));
-        super::written::block_or_text(deserializer, "a URL or a block with `url`", short, WebhookBlock)
+        text_or_block(deserializer)
     }
 }
 

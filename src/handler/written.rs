@@ -1,47 +1,13 @@
-//! Forms that a Spec accepts beside its block: a short text, one or many, a range of statuses. Reads through the
-//! deserializer it is given, so that the place of an error stays known.
+//! Forms of values in a handler's block: one or many, a range of statuses, a rate. They read through the deserializer
+//! that they are given, so that the place of an error stays known.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Reads a `T` from its block `B`, or from a short text by `short`. `expected` says in an error what may stand here.
-pub(super) fn block_or_text<'de, D, B, T>(
-    deserializer: D,
-    expected: &'static str,
-    short: fn(&str) -> Result<T, String>,
-    block: fn(B) -> T,
-) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    B: Deserialize<'de>,
-{
-    struct BlockOrText<B, T> {
-        expected: &'static str,
-        short: fn(&str) -> Result<T, String>,
-        block: fn(B) -> T,
-    }
-    impl<'de, B: Deserialize<'de>, T> Visitor<'de> for BlockOrText<B, T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.expected)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            (self.short)(text).map_err(E::custom)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            B::deserialize(MapAccessDeserializer::new(map)).map(self.block)
-        }
-    }
-    deserializer.deserialize_any(BlockOrText { expected, short, block })
-}
 
 /// One text, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

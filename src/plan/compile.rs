@@ -202,7 +202,7 @@ impl Compiler<'_, '_> {
             policy: judge::Policy {
                 retry,
                 dlq: dlq.is_some(),
-                on_invalid: on_invalid(written.source.on_invalid),
+                on_invalid: written.source.on_invalid,
             },
             breaker: written.handler.as_ref().and_then(breaker),
             handler,
@@ -346,14 +346,6 @@ impl Compiler<'_, '_> {
             Some(help) => diagnostic.with_help(help),
             None => diagnostic,
         });
-    }
-}
-
-fn on_invalid(written: source::OnInvalid) -> judge::OnInvalid {
-    match written {
-        source::OnInvalid::Dlq => judge::OnInvalid::Dlq,
-        source::OnInvalid::Pause => judge::OnInvalid::Pause,
-        source::OnInvalid::Discard => judge::OnInvalid::Discard,
     }
 }
 

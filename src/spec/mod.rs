@@ -3,6 +3,7 @@
 pub mod span;
 pub mod diagnostic;
 pub mod units;
+pub(crate) mod form;
 pub mod tree;
 pub mod source;
 pub mod pipeline;

@@ -5,9 +5,10 @@ use std::fmt;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::form::{TextOrBlock, text_or_block};
 use super::source;
 use super::units::{Duration, Ratio};
 use crate::deliver::{dead_letter, retry};
@@ -233,7 +234,7 @@ impl JsonSchema for Routes {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TrackBlock")]
-struct TrackBlock {
+pub(crate) struct TrackBlock {
     /// Of which records a row is kept: `full` (default), `failures` or `none`.
     #[serde(default)]
     level: TrackLevel,
@@ -242,30 +243,23 @@ struct TrackBlock {
     payload: TrackPayload,
 }
 
+impl TextOrBlock for Track {
+    type Block = TrackBlock;
+    const EXPECTED: &'static str = "full, failures, none, or a block with `level` and `payload`";
+
+    fn of_text<E: Error>(text: &str) -> Result<Track, E> {
+        let word = serde::de::value::StrDeserializer::new(text);
+        Ok(Track { level: TrackLevel::deserialize(word)?, payload: TrackPayload::default() })
+    }
+
+    fn of_block<E>(TrackBlock { level, payload }: TrackBlock) -> Result<Track, E> {
+        Ok(Track { level, payload })
+    }
+}
+
 impl<'de> Deserialize<'de> for Track {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-
-        impl<'de> Visitor<'de> for Form {
-            type Value = Track;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("full, failures, none, or a block with `level` and `payload`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Track, E> {
-                let word = serde::de::value::StrDeserializer::new(text);
-                Ok(Track { level: TrackLevel::deserialize(word)?, payload: TrackPayload::default() })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Track, A::Error> {
-                let TrackBlock { level, payload } =
-                    Deserialize::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Track { level, payload })
-            }
-        }
-
-        deserializer.deserialize_any(Form)
+        text_or_block(deserializer)
     }
 }
 

@@ -1,13 +1,12 @@
 //! The `source` key: which topics, from where, in which format.
 
-use std::fmt;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::form::{TextOrBlock, text_or_block};
 use crate::codec::Format;
+use crate::deliver::judge::OnInvalid;
 
 /// Where a stage's records come from: a topic's name, or a block.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,7 +31,7 @@ pub struct Spec {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SourceBlock")]
-struct Block {
+pub(crate) struct Block {
     /// The topic. One of `topic` and `topics`.
     topic: Option<String>,
     /// Several topics, read by one group.
@@ -66,19 +65,6 @@ pub enum Start {
     Latest,
     /// At the first record at or after this time.
     At(jiff::Timestamp),
-}
-
-/// What becomes of a record that does not decode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OnInvalid {
-    /// It is dead-lettered.
-    #[default]
-    Dlq,
-    /// The stage holds.
-    Pause,
-    /// It is dropped, and counted.
-    Discard,
 }
 
 /// What becomes of null values.
@@ -123,6 +109,15 @@ impl Spec {
             on_out_of_range: OnOutOfRange::default(),
         }
     }
+}
+
+impl TextOrBlock for Spec {
+    type Block = Block;
+    const EXPECTED: &'static str = "a topic or a block with `topic`";
+
+    fn of_text<E>(text: &str) -> Result<Spec, E> {
+        Ok(Spec::of_topic(text))
+    }
 
     fn of_block<E: Error>(block: Block) -> Result<Spec, E> {
         let topics = match (block.topic, block.topics) {
@@ -146,25 +141,7 @@ impl Spec {
 
 impl<'de> Deserialize<'de> for Spec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-
-        impl<'de> Visitor<'de> for Form {
-            type Value = Spec;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a topic or a block with `topic`")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Spec, E> {
-                Ok(Spec::of_topic(text))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spec, A::Error> {
-                Spec::of_block(Block::deserialize(MapAccessDeserializer::new(map))?)
-            }
-        }
-
-        deserializer.deserialize_any(Form)
+        text_or_block(deserializer)
     }
 }
 

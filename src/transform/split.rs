@@ -2,8 +2,6 @@
 //! around the list is in each of them; at the list's place stands the entry. An empty list is `filtered`, cause `empty`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use vrl::path::OwnedValuePath;
 use vrl::value::Value;
@@ -13,6 +11,7 @@ use crate::event::{Body, Event};
 use crate::outcome::{Failure, Filter};
 use crate::plan::expr::{Surroundings, TreeFinding, measure};
 use crate::settings::References;
+use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// The list to split; `split: .lines` is short for `split: {path: .lines}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,30 +72,27 @@ impl Transform for Split {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Block {
+pub(crate) struct Block {
     /// The path of a list; `.` where the value itself is one.
     path: String,
 }
 
+impl TextOrBlock for Spec {
+    type Block = Block;
+    const EXPECTED: &'static str = "a path, or a block with `path`";
+
+    fn of_text<E>(path: &str) -> Result<Spec, E> {
+        Ok(Spec { path: path.to_owned() })
+    }
+
+    fn of_block<E>(Block { path }: Block) -> Result<Spec, E> {
+        Ok(Spec { path })
+    }
+}
+
 impl<'de> Deserialize<'de> for Spec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Spec, D::Error> {
-        struct Short;
-        impl<'de> Visitor<'de> for Short {
-            type Value = Spec;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a path, or a block with `path`")
-            }
-
-            fn visit_str<E>(self, path: &str) -> Result<Spec, E> {
-                Ok(Spec { path: path.to_owned() })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spec, A::Error> {
-                Block::deserialize(MapAccessDeserializer::new(map)).map(|block| Spec { path: block.path })
-            }
-        }
-        deserializer.deserialize_any(Short)
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_block(deserializer)
     }
 }
 

@@ -49,8 +49,16 @@ const ALL_BELOW_RUNTIME: &[&str] = &[
     "replay",
 ];
 
-const LEAVES: &[&str] =
-    &["event", "outcome", "telemetry", "spec::span", "spec::diagnostic", "spec::units", "plan::expr"];
+const LEAVES: &[&str] = &[
+    "event",
+    "outcome",
+    "telemetry",
+    "spec::span",
+    "spec::diagnostic",
+    "spec::units",
+    "spec::form",
+    "plan::expr",
+];
 
 /// Files that the model test must be able to run by themselves: leaves only.
 const PURE: &[&str] = &["src/flow/tracker", "src/flow/lanes", "src/flow/metadata"];

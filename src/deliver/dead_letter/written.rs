@@ -1,14 +1,11 @@
 //! The `dlq` key as it is written.
 
-use std::fmt;
-
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::publish::{Problem, topic};
 use crate::settings::References;
+use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// Where records go that cannot be delivered: a topic, or `{topic, after}`. Left out, the stage pauses instead of dropping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,7 +55,7 @@ impl Spec {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Long {
+pub(crate) struct Long {
     /// The topic.
     topic: String,
     /// What happens to later records of the same key: `continue` (the default) delivers them.
@@ -66,28 +63,22 @@ struct Long {
     after: After,
 }
 
+impl TextOrBlock for Spec {
+    type Block = Long;
+    const EXPECTED: &'static str = "a topic, or {topic, after}";
+
+    fn of_text<E>(text: &str) -> Result<Spec, E> {
+        Ok(Spec { topic: text.to_owned(), after: After::Continue })
+    }
+
+    fn of_block<E>(Long { topic, after }: Long) -> Result<Spec, E> {
+        Ok(Spec { topic, after })
+    }
+}
+
 impl<'de> Deserialize<'de> for Spec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-
-        impl<'de> Visitor<'de> for Form {
-            type Value = Spec;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a topic, or {topic, after}")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Spec, E> {
-                Ok(Spec { topic: text.to_owned(), after: After::Continue })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Spec, A::Error> {
-                let Long { topic, after } = Long::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Spec { topic, after })
-            }
-        }
-
-        deserializer.deserialize_any(Form)
+        text_or_block(deserializer)
     }
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration as StdDuration;
 
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::handler::written::{OneOrMany, Rate, StatusRange, block_or_text};
+use crate::handler::written::{OneOrMany, Rate, StatusRange};
+use crate::spec::form::{TextOrBlock, text_or_block};
 use crate::spec::units::{Duration, Ratio, Size};
 
 /// A stage that delivers by webhook.
@@ -242,15 +244,30 @@ pub struct CloudEventsBlock {
     pub subject: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for CloudEvents {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let short = |text: &str| match text {
+impl TextOrBlock for CloudEvents {
+    type Block = CloudEventsBlock;
+    const EXPECTED: &'static str = "none, binary, structured or a block";
+
+    fn of_text<E: Error>(text: &str) -> Result<CloudEvents, E> {
+        match text {
             "none" => Ok(CloudEvents::Mode(CloudEventsMode::None)),
             "binary" => Ok(CloudEvents::Mode(CloudEventsMode::Binary)),
             "structured" => Ok(CloudEvents::Mode(CloudEventsMode::Structured)),
-            other => Err(format!("`{other}` is not a CloudEvents mode; write none, binary or structured")),
-        };
-        block_or_text(deserializer, "none, binary, structured or a block", short, CloudEvents::Block)
+            other => {
+                let what = format!("`{other}` is not a CloudEvents mode; write none, binary or structured");
+                Err(E::custom(what))
+            }
+        }
+    }
+
+    fn of_block<E>(block: CloudEventsBlock) -> Result<CloudEvents, E> {
+        Ok(CloudEvents::Block(block))
+    }
+}
+
+impl<'de> Deserialize<'de> for CloudEvents {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text_or_block(deserializer)
     }
 }
 
@@ -450,13 +467,27 @@ impl Default for BreakerNumbers {
     }
 }
 
+impl TextOrBlock for Breaker {
+    type Block = BreakerNumbers;
+    const EXPECTED: &'static str = "none or a block";
+
+    fn of_text<E: Error>(text: &str) -> Result<Breaker, E> {
+        match text {
+            "none" => Ok(Breaker::Off(BreakerOff::None)),
+            other => {
+                Err(E::custom(format!("`{other}` is not a breaker; write none, or a block of its numbers")))
+            }
+        }
+    }
+
+    fn of_block<E>(numbers: BreakerNumbers) -> Result<Breaker, E> {
+        Ok(Breaker::On(numbers))
+    }
+}
+
 impl<'de> Deserialize<'de> for Breaker {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let short = |text: &str| match text {
-            "none" => Ok(Breaker::Off(BreakerOff::None)),
-            other => Err(format!("`{other}` is not a breaker; write none, or a block of its numbers")),
-        };
-        block_or_text(deserializer, "none or a block", short, Breaker::On)
+        text_or_block(deserializer)
     }
 }
 

@@ -1,14 +1,12 @@
 //! One entry of `publish` as it is written.
 
-use std::fmt;
-
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::Format;
+use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// A topic that is written: after the handler has accepted, or, without a handler, after the transforms.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -70,37 +68,31 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Partition {
+pub(crate) struct Partition {
     /// A VRL expression that gives the partition's number.
     partition: String,
 }
 
+impl TextOrBlock for PartitionBy {
+    type Block = Partition;
+    const EXPECTED: &'static str = "`key` or {partition: VRL}";
+
+    fn of_text<E: Error>(text: &str) -> Result<PartitionBy, E> {
+        match text {
+            "key" => Ok(PartitionBy::Key),
+            "round_robin" | "sticky" => Err(E::custom(format!("`{text}` is not available yet"))),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &Self::EXPECTED)),
+        }
+    }
+
+    fn of_block<E>(Partition { partition }: Partition) -> Result<PartitionBy, E> {
+        Ok(PartitionBy::Partition(partition))
+    }
+}
+
 impl<'de> Deserialize<'de> for PartitionBy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-
-        impl<'de> Visitor<'de> for Form {
-            type Value = PartitionBy;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`key` or {partition: VRL}")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PartitionBy, E> {
-                match text {
-                    "key" => Ok(PartitionBy::Key),
-                    "round_robin" | "sticky" => Err(E::custom(format!("`{text}` is not available yet"))),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PartitionBy, A::Error> {
-                let Partition { partition } = Partition::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(PartitionBy::Partition(partition))
-            }
-        }
-
-        deserializer.deserialize_any(Form)
+        text_or_block(deserializer)
     }
 }
 
