@@ -56,11 +56,6 @@ impl Queue {
         slot
     }
 
-    /// The waiting one that is due first, before its time.
-    pub(super) fn take_early(&mut self) -> Option<u32> {
-        self.waiting.pop().map(|Reverse((_, slot))| slot)
-    }
-
     /// The first slot, of all that could be taken, that is wanted.
     pub(super) fn find(&self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
         let waiting = self.waiting.iter().map(|Reverse((_, slot))| slot);

@@ -193,7 +193,7 @@ fn a_probe_does_not_wait() {
         again(&mut tracker, work, now, wait);
     }
     assert!(tracker.take(now).is_none());
-    let probe = tracker.take_probe(now).unwrap();
+    let probe = tracker.take_at(1, now).unwrap();
     assert_eq!(probe.event.origin.offset, 1);
     assert_eq!(tracker.counts().waiting, 1);
     assert_eq!(tracker.complete(probe.ticket, Verdict::Abandoned), Applied::Released);

@@ -14,12 +14,20 @@ impl Tracker {
     /// The head of a free lane, or a retry that is due. In a suspect partition: one at a time, and only after a commit
     /// that names it was accepted; the call that chooses it returns `None`.
     pub fn take(&mut self, now: Now) -> Option<Work> {
-        self.pick(now, false)
-    }
-
-    /// As `take`, but where nothing is ready the retry that is due first, before its time: for a probe.
-    pub fn take_probe(&mut self, now: Now) -> Option<Work> {
-        self.pick(now, true)
+        if self.closed || self.covered == 0 || self.older_tasks > 0 {
+            return None;
+        }
+        while let Some(id) = self.queue.next_due(now.mono) {
+            self.waiting -= 1;
+            if let Some(slot) = self.open.get_mut(id) {
+                slot.state = State::Ready;
+            }
+        }
+        if self.is_suspect() {
+            return self.pick_lone(now);
+        }
+        let id = self.queue.take()?;
+        self.start(id, false)
     }
 
     /// When the next retry is due; `None` where none waits or nothing is taken any more.
@@ -73,30 +81,6 @@ impl Tracker {
             }
         }
         if self.state(id) == State::Waiting { Applied::Waiting } else { Applied::Held }
-    }
-
-    fn pick(&mut self, now: Now, early: bool) -> Option<Work> {
-        if self.closed || self.covered == 0 || self.older_tasks > 0 {
-            return None;
-        }
-        while let Some(id) = self.queue.next_due(now.mono) {
-            self.waiting -= 1;
-            if let Some(slot) = self.open.get_mut(id) {
-                slot.state = State::Ready;
-            }
-        }
-        if self.is_suspect() {
-            return self.pick_lone(now);
-        }
-        match self.queue.take() {
-            Some(id) => self.start(id, false),
-            None if early => {
-                let id = self.queue.take_early()?;
-                self.waiting -= 1;
-                self.start(id, false)
-            }
-            None => None,
-        }
     }
 
     fn pick_lone(&mut self, now: Now) -> Option<Work> {
