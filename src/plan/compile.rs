@@ -71,13 +71,15 @@ pub fn compile(
     Some(Plan { pipeline: spec.pipeline.clone(), revision, stages })
 }
 
-/// Whether `known` says the same of the same place; a handler names its references too.
+/// Whether `known` says the same of the same place. A reference that does not resolve is known wherever it stands; a handler
+/// and a block of templates name it too, the block as a whole.
 fn says_it(known: &Diagnostic, found: &Diagnostic) -> bool {
     let (a, b) = (&known.primary, &found.primary);
     let overlap = a.span == b.span || (a.span.start < b.span.end && b.span.start < a.span.end);
     let reference = matches!(known.code, finding::UNRESOLVED | finding::MALFORMED | finding::REFERENCE);
     let same = known.code == found.code || (reference && found.code == HANDLER);
-    same && overlap && Arc::ptr_eq(&a.source, &b.source)
+    let said = same && reference && known.message == found.message;
+    same && (overlap || said) && Arc::ptr_eq(&a.source, &b.source)
 }
 
 struct Compiler<'a, 'e> {
