@@ -20,4 +20,4 @@ mod tried;
 pub use lanes::Order;
 pub use position::{Commit, Epoch, NextOffset, Now};
 pub use room::{Limits, Room, Why};
-pub use tracker::{Admitted, Applied, Candidate, Counts, Record, Ticket, Tracker, Work};
+pub use tracker::{Admitted, Applied, Candidate, Counts, Figures, Record, Ticket, Tracker, Work};

@@ -100,7 +100,12 @@ impl Turn<'_> {
         {
             event.body = Body::Value(stage.source.format.decode(raw.as_ref())?);
         }
-        stage.transform(event, work.progress.attempts, None)
+        stage.transform(event, work.progress.attempts, None).map_err(|failed| {
+            if let Some(step) = stage.steps.get(failed.step) {
+                self.engine.metrics().transform_errors(&step.name, failed.kind).inc();
+            }
+            failed.failure
+        })
     }
 
     /// Delivers the events of the record, one after the other; those that ended in an earlier pass are left out.

@@ -1,7 +1,7 @@
 //! What a stage tells of itself: plain data for status, metrics and the demo.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::kafka::Partition;
 use crate::outcome::{HoldCause, Outcome};
@@ -37,6 +37,26 @@ pub struct Held {
     pub message: String,
 }
 
+/// How an assigned partition stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionReport {
+    /// Which.
+    pub partition: Partition,
+    /// Whether nothing of it is fetched at present.
+    pub paused: bool,
+    /// The next offset to commit.
+    pub watermark: i64,
+    /// Records without an outcome; with those not yet read, as far as the log reached when it was last looked at.
+    pub lag: u64,
+    /// How long the oldest of them has been there. Where it was not read yet nothing tells its time, and this is since
+    /// when it is known to be there.
+    pub behind: Duration,
+    /// When the longest tried of its waiting records was first tried.
+    pub oldest_first_try: Option<SystemTime>,
+    /// How full its commit metadata is: 0 to 1.
+    pub metadata_ratio: f64,
+}
+
 /// How a stage stands.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StageReport {
@@ -45,7 +65,9 @@ pub struct StageReport {
     /// Whether the file says `paused`.
     pub paused: bool,
     /// Assigned partitions.
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<PartitionReport>,
+    /// How many partitions are paused, those that are held included.
+    pub paused_partitions: usize,
     /// Records received and not terminal.
     pub open: usize,
     /// Records at work.

@@ -6,10 +6,12 @@
 //! position are kept, until the position passes them.
 
 mod commit;
+mod figures;
 mod intake;
 mod probe;
 mod work;
 
+pub use figures::Figures;
 pub use probe::Candidate;
 
 use std::collections::VecDeque;

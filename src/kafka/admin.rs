@@ -66,6 +66,12 @@ impl Admin {
         Ok(self.client.inner().fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?)
     }
 
+    /// Of each partition one above the last record that may be read now, in one request; one that is not known is left out.
+    /// Blocks.
+    pub fn log_ends(&self, partitions: &[Partition]) -> Result<Vec<(Partition, i64)>, KafkaError> {
+        raw::log_ends(self.client.inner(), partitions, TIMEOUT)
+    }
+
     /// Creates a topic with a retention time; fine where it exists already. The broker's default replication.
     pub async fn create_topic(
         &self,
@@ -86,5 +92,44 @@ impl Admin {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outgoing;
+    use crate::kafka::embedded::Embedded;
+    use crate::kafka::producer::Producer;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ends_of_many_logs_come_in_one_answer() {
+        let broker = Embedded::start().unwrap();
+        broker.create_topic("one", 2).unwrap();
+        broker.create_topic("two", 1).unwrap();
+        let producer = Producer::build(&broker.cluster(), "test").unwrap();
+        let record = |topic: &str, partition| Outgoing {
+            topic: topic.into(),
+            partition: Some(partition),
+            key: None,
+            value: Some("v".into()),
+            headers: Vec::new(),
+            timestamp: None,
+        };
+        for (topic, partition) in [("one", 1), ("one", 1), ("two", 0)] {
+            producer.send(&record(topic, partition)).await.unwrap();
+        }
+        let asked: Vec<Partition> = [("one", 0), ("one", 1), ("two", 0)]
+            .map(|(topic, number)| Partition { topic: topic.into(), number })
+            .into();
+        let admin = Admin::build(&broker.cluster(), "test").unwrap();
+        let answer = |asked: Vec<Partition>| {
+            let admin = admin.clone();
+            tokio::task::spawn_blocking(move || admin.log_ends(&asked))
+        };
+        let mut ends = answer(asked.clone()).await.unwrap().unwrap();
+        ends.sort();
+        assert_eq!(ends, asked.into_iter().zip([0, 2, 1]).collect::<Vec<_>>());
+        assert_eq!(answer(Vec::new()).await.unwrap().unwrap(), []);
     }
 }

@@ -139,6 +139,8 @@ pub trait Intake: Send {
     fn end_of_partition(&mut self, partition: &Partition, offset: i64);
     /// Something went wrong.
     fn trouble(&mut self, trouble: Trouble, now: Instant);
+    /// These partitions are paused now, and no others; told whenever that changes.
+    fn paused(&mut self, partitions: Vec<Partition>);
     /// Once in a while, at least each second.
     fn tick(&mut self, now: Instant);
 }

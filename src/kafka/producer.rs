@@ -2,12 +2,13 @@
 //! record is written when its delivery report says so, never before. A client that has failed for good is made anew (D6,
 //! G14).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Message};
@@ -61,13 +62,17 @@ struct Shared {
 /// A client, and the thread that serves its delivery reports.
 struct Live {
     client: Arc<BaseProducer<Context>>,
+    /// Bytes of the records without a report.
+    bytes: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     polling: Option<JoinHandle<()>>,
 }
 
 impl Live {
     fn start(cluster: &Cluster, client_id: &str, reported: &Arc<Notify>) -> Result<Live, KafkaError> {
-        let context = Context { name: client_id.to_owned(), reported: Arc::clone(reported) };
+        let bytes = Arc::default();
+        let context =
+            Context { name: client_id.to_owned(), reported: Arc::clone(reported), bytes: Arc::clone(&bytes) };
         let client: BaseProducer<Context> =
             options::producer(cluster, client_id).create_with_context(context)?;
         let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
@@ -78,7 +83,7 @@ impl Live {
             }
         });
         let polling = polling.map_err(|_| KafkaError::timed_out("starting the producer's thread"))?;
-        Ok(Live { client, stop, polling: Some(polling) })
+        Ok(Live { client, bytes, stop, polling: Some(polling) })
     }
 }
 
@@ -98,6 +103,7 @@ type Completion = oneshot::Sender<Result<Written, KafkaError>>;
 struct Context {
     name: String,
     reported: Arc<Notify>,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl ClientContext for Context {
@@ -118,6 +124,10 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Completion>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, completion: Box<Completion>) {
+        let message = match result {
+            Ok(message) | Err((_, message)) => message,
+        };
+        self.bytes.fetch_sub(message.key_len() + message.payload_len(), Ordering::Relaxed);
         let written = match result {
             Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
             Err((error, _)) => Err(KafkaError::from(error.clone())),
@@ -148,7 +158,7 @@ impl Producer {
     /// A full queue is waited out (M7), at most 120 s.
     pub async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
         let live = self.0.live.load_full();
-        let sent = self.send_over(&live.client, record).await;
+        let sent = self.send_over(&live, record).await;
         let failed = sent.is_err().then(|| raw::fatal_error(live.client.client())).flatten();
         match failed {
             Some(fatal) => {
@@ -159,17 +169,20 @@ impl Producer {
         }
     }
 
-    async fn send_over(
-        &self,
-        client: &BaseProducer<Context>,
-        record: &Outgoing,
-    ) -> Result<Written, KafkaError> {
+    async fn send_over(&self, live: &Live, record: &Outgoing) -> Result<Written, KafkaError> {
         let (sender, report) = oneshot::channel();
         let mut completion = Box::new(sender);
         let room = tokio::time::Instant::now() + ROOM_WITHIN;
+        let size = record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
         loop {
             let reported = self.0.reported.notified();
-            match raw::produce(client.client(), record, completion) {
+            // Before, since the report may come before the call returns.
+            live.bytes.fetch_add(size, Ordering::Relaxed);
+            let produced = raw::produce(live.client.client(), record, completion);
+            if produced.is_err() {
+                live.bytes.fetch_sub(size, Ordering::Relaxed);
+            }
+            match produced {
                 Ok(()) => break,
                 Err((error, back)) if error.code == RDKafkaErrorCode::QueueFull => {
                     completion = back;
@@ -189,6 +202,13 @@ impl Producer {
     /// Waits until every record has its report. Blocks (P10); whatever is left after `timeout` is an error (D9).
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         Ok(self.0.live.load().client.flush(timeout)?)
+    }
+
+    /// Bytes of keys and values of the records that have no report yet, and how many there may be.
+    pub fn memory(&self) -> (usize, usize) {
+        let options = options::producer(&self.0.cluster, &self.0.client_id);
+        let kilobytes = options.get("queue.buffering.max.kbytes").and_then(|text| text.parse::<usize>().ok());
+        (self.0.live.load().bytes.load(Ordering::Relaxed), kilobytes.unwrap_or_default().saturating_mul(1024))
     }
 
     /// How many records have no report yet.
@@ -253,5 +273,29 @@ mod tests {
 
         assert_eq!(producer.send(&record).await.unwrap().offset, 1, "written by the new client, once");
         assert_eq!(producer.in_flight(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_for_its_report_is_weighed() {
+        let mut cluster = Embedded::start().unwrap().cluster();
+        // Nobody answers: it waits for as long as it is asked to.
+        cluster.brokers = "127.0.0.1:1".into();
+        cluster.properties.insert("message.timeout.ms".into(), "2000".into());
+        cluster.properties.insert("queue.buffering.max.kbytes".into(), "1024".into());
+        let producer = Producer::build(&cluster, "test").unwrap();
+        assert_eq!(producer.memory(), (0, 1 << 20));
+        let record = Outgoing {
+            topic: "out".into(),
+            partition: None,
+            key: Some("key".into()),
+            value: Some("value".into()),
+            headers: Vec::new(),
+            timestamp: None,
+        };
+        let mut sent = std::pin::pin!(producer.send(&record));
+        assert!(futures_util::poll!(&mut sent).is_pending());
+        assert_eq!(producer.memory().0, 8);
+        assert!(sent.await.is_err());
+        assert_eq!(producer.memory().0, 0, "a failed one is gone too");
     }
 }

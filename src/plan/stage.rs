@@ -12,12 +12,11 @@ use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::outcome::Failure;
 use crate::plan::expr::Surroundings;
 use crate::publish::route::Route;
 use crate::spec::pipeline::Order;
 use crate::spec::source::{OnOutOfRange, OnTombstone};
-use crate::transform::{self, Emit, Step};
+use crate::transform::{self, Emit, Failed, Step};
 
 /// A pipeline as it runs.
 #[derive(Debug)]
@@ -140,7 +139,7 @@ pub struct DeadLetters {
 impl Stage {
     /// Applies the transforms to a record whose value is decoded where the stage looks into it. `attempts`: how many were
     /// made before this one; `id`: the event id before the transforms, where it is known.
-    pub fn transform(&self, event: Event, attempts: u32, id: Option<&str>) -> Result<Emit, Failure> {
+    pub fn transform(&self, event: Event, attempts: u32, id: Option<&str>) -> Result<Emit, Failed> {
         transform::run(&self.steps, event, Surroundings { attempts, id, answer: None })
     }
 

@@ -2,6 +2,7 @@
 //! (reliability 1.12).
 
 mod dlq;
+mod memory;
 mod reporter;
 mod stage;
 mod watch;
@@ -86,6 +87,7 @@ pub struct Runtime {
     stages: Vec<Running>,
     tasks: TaskTracker,
     kafka: watch::Seen,
+    metrics: Arc<Metrics>,
     /// Cancelled at a stop: what only looks at the cluster ends.
     ending: CancellationToken,
 }
@@ -113,6 +115,7 @@ impl Runtime {
             stages: Vec::new(),
             tasks: TaskTracker::new(),
             kafka: watch::Seen::default(),
+            metrics: Arc::clone(metrics),
             ending: CancellationToken::new(),
         };
         let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
@@ -169,11 +172,21 @@ impl Runtime {
             readers: self
                 .stages
                 .iter()
-                .map(|running| (running.plan.source.topics.clone(), running.stopper()))
+                .map(|running| watch::Reader {
+                    topics: running.plan.source.topics.clone(),
+                    poll: running.stopper(),
+                    engine: Arc::clone(&running.engine),
+                })
                 .collect(),
             seen: Arc::clone(&self.kafka),
         };
         self.tasks.spawn(watch.run(self.ending.clone()));
+        let memory = memory::Memory {
+            metrics: Arc::clone(&self.metrics),
+            engines: self.stages.iter().map(|running| Arc::clone(&running.engine)).collect(),
+            outputs: self.outputs.clone(),
+        };
+        self.tasks.spawn(memory.run(self.config.clone(), self.ending.clone()));
         stop.cancelled().await;
         self.ending.cancel();
         info!(stages = self.stages.len(), "stopping: what is in flight may end");

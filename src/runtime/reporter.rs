@@ -58,10 +58,11 @@ fn stage_status(stage: &Stage, engine: &Engine, metrics: &StageMetrics) -> Stage
         .partitions
         .iter()
         .map(|partition| PartitionStatus {
-            topic: partition.topic.to_string(),
-            partition: partition.number,
-            paused: false,
-            watermark: None,
+            topic: partition.partition.topic.to_string(),
+            partition: partition.partition.number,
+            paused: partition.paused,
+            watermark: partition.watermark,
+            lag: partition.lag,
         })
         .collect();
     partitions.sort();

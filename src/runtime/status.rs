@@ -88,8 +88,10 @@ pub struct PartitionStatus {
     pub partition: i32,
     /// Whether it is paused.
     pub paused: bool,
-    /// The next offset to commit; `None` before the first record.
-    pub watermark: Option<i64>,
+    /// The next offset to commit.
+    pub watermark: i64,
+    /// Records without an outcome, those not yet read included.
+    pub lag: u64,
 }
 
 /// What a stage has done since the process started.

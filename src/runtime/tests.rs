@@ -150,6 +150,7 @@ fn start(embedded: &Embedded, arrived: &Arrived, strict: bool) -> (Runtime, Arc<
 /// Runs until so many have arrived in all, and stops gracefully; whether that was clean.
 async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> bool {
     let (runtime, changed) = start(embedded, arrived, true);
+    let reporter = runtime.reporter();
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let running = tasks.spawn(runtime.run(stop.clone(), force));
@@ -159,6 +160,19 @@ async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> boo
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all).await.expect("everything arrives");
+    let committed = async {
+        let how_far = || {
+            let report = reporter.report();
+            let stages = report.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
+            let partitions: Vec<_> = stages.flat_map(|stage| stage.partitions.clone()).collect();
+            assert!(partitions.iter().all(|one| !one.paused && one.lag <= 800), "{partitions:?}");
+            partitions.iter().map(|one| usize::try_from(one.watermark).unwrap()).sum::<usize>()
+        };
+        while how_far() < wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), committed).await.expect("the watermarks pass all of them");
     stop.cancel();
     running.await.unwrap().clean
 }

@@ -40,4 +40,8 @@ impl Transform for Filter {
     fn looks_into_payload(&self) -> bool {
         self.condition.looks_into_payload()
     }
+
+    fn is_program(&self) -> bool {
+        true
+    }
 }

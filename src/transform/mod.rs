@@ -21,7 +21,7 @@ use crate::outcome::{Code, Failure, Filter};
 use crate::plan::expr::Surroundings;
 
 pub use spec::{Item, Kind};
-pub use step::{Step, run};
+pub use step::{Failed, Step, run};
 
 /// What a transform makes of an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +43,12 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
     /// Whether the step reads or writes the value; where no step of a stage does, the payload is never parsed.
     fn looks_into_payload(&self) -> bool {
         true
+    }
+
+    /// Whether it is a program of the user, or templates: then it fails because that fails, else because the value is not
+    /// what it takes.
+    fn is_program(&self) -> bool {
+        false
     }
 }
 

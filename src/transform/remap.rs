@@ -38,4 +38,8 @@ impl Transform for Remap {
         event.body = Body::Value(self.program.run(&event, value, around)?);
         Ok(Emit::One(event))
     }
+
+    fn is_program(&self) -> bool {
+        true
+    }
 }

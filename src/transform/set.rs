@@ -65,4 +65,8 @@ impl Transform for Set {
         event.body = Body::Value(value);
         Ok(Emit::One(event))
     }
+
+    fn is_program(&self) -> bool {
+        true
+    }
 }

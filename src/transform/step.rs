@@ -4,6 +4,7 @@ use super::{Emit, Transform};
 use crate::event::Event;
 use crate::outcome::{Failure, Filter};
 use crate::plan::expr::{Predicate, Surroundings, View};
+use crate::telemetry::metrics::TransformErrorKind;
 
 /// A compiled item of `transforms`.
 #[derive(Debug)]
@@ -16,23 +17,47 @@ pub struct Step {
     pub transform: Box<dyn Transform>,
 }
 
+/// A step that failed on an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failed {
+    /// Which of the steps.
+    pub step: usize,
+    /// Whether its program failed, or the value is not what it takes.
+    pub kind: TransformErrorKind,
+    /// Why, for the record; the message begins with the step's name.
+    pub failure: Failure,
+}
+
 impl Step {
     /// Applies the step to one event; passes it on untouched where `when` is false. A failure's message begins with the
     /// step's name.
-    pub fn apply(&self, event: Event, around: Surroundings<'_>) -> Result<Emit, Failure> {
-        self.apply_inner(event, around).map_err(|mut failure| {
+    pub fn apply(
+        &self,
+        event: Event,
+        around: Surroundings<'_>,
+    ) -> Result<Emit, (TransformErrorKind, Failure)> {
+        let named = |kind, mut failure: Failure| {
             failure.message = format!("{}: {}", self.name, failure.message);
-            failure
-        })
+            (kind, failure)
+        };
+        if let Some(when) = &self.when {
+            let applies = when.test(&View::of(&event, around));
+            if !applies.map_err(|failure| named(TransformErrorKind::Eval, failure))? {
+                return Ok(Emit::One(event));
+            }
+        }
+        self.transform.apply(event, around).map_err(|failure| named(self.own_kind(), failure))
     }
 
-    fn apply_inner(&self, event: Event, around: Surroundings<'_>) -> Result<Emit, Failure> {
-        if let Some(when) = &self.when
-            && !when.test(&View::of(&event, around))?
-        {
-            return Ok(Emit::One(event));
-        }
-        self.transform.apply(event, around)
+    /// Every way in which it can fail.
+    pub fn fails_by(&self) -> Vec<TransformErrorKind> {
+        let own = self.own_kind();
+        let when = self.when.as_ref().map(|_| TransformErrorKind::Eval).filter(|kind| *kind != own);
+        when.into_iter().chain([own]).collect()
+    }
+
+    fn own_kind(&self) -> TransformErrorKind {
+        if self.transform.is_program() { TransformErrorKind::Eval } else { TransformErrorKind::Type }
     }
 
     /// Whether the step looks into the value.
@@ -46,15 +71,16 @@ const MAX_PARTS: usize = 10_000;
 
 /// Applies all steps to one record. `Filtered` where nothing is left: the cause of the last that ended. `part` counts from
 /// 0 at the step that split, before later steps filter; where a part is split again, all are counted anew.
-pub fn run(steps: &[Step], event: Event, around: Surroundings<'_>) -> Result<Emit, Failure> {
+pub fn run(steps: &[Step], event: Event, around: Surroundings<'_>) -> Result<Emit, Failed> {
     let mut events = vec![event];
     let mut was_split = false;
     let mut filtered = Filter::Condition;
-    for step in steps {
+    for (at, step) in steps.iter().enumerate() {
+        let failed = |(kind, failure)| Failed { step: at, kind, failure };
         let mut next = Vec::with_capacity(events.len());
         let mut splits = false;
         for event in events {
-            match step.apply(event, around)? {
+            match step.apply(event, around).map_err(failed)? {
                 Emit::One(event) => next.push(event),
                 Emit::Many(parts) => {
                     splits = true;
@@ -63,10 +89,8 @@ pub fn run(steps: &[Step], event: Event, around: Surroundings<'_>) -> Result<Emi
                 Emit::Filtered(cause) => filtered = cause,
             }
             if next.len() > MAX_PARTS {
-                return Err(super::failure(format!(
-                    "{}: more than {MAX_PARTS} events of one record",
-                    step.name
-                )));
+                let message = format!("{}: more than {MAX_PARTS} events of one record", step.name);
+                return Err(failed((TransformErrorKind::Type, super::failure(message))));
             }
         }
         if splits && was_split {

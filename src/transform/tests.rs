@@ -10,6 +10,7 @@ use vrl::value::Value;
 use super::*;
 use crate::event::{Origin, Topic, json};
 use crate::settings::References;
+use crate::telemetry::metrics::TransformErrorKind;
 
 fn references() -> References {
     References {
@@ -56,7 +57,7 @@ fn check(yaml: &str, input: &str, expected: &[&str]) {
 }
 
 fn fails(yaml: &str, input: &str) -> String {
-    run(&[step(yaml)], event(parsed(input)), Surroundings::default()).unwrap_err().message
+    run(&[step(yaml)], event(parsed(input)), Surroundings::default()).unwrap_err().failure.message
 }
 
 /// The first finding: where, on the key or not, code.
@@ -155,6 +156,21 @@ fn redact_masks_every_kind_of_value() {
         r#"{"a": "x"}"#,
         &[r#"{"a":"68f4d9c04881bab754f229e82dee00ccf8d9f6a7cf98125ac5e8254d6cd3cc3f"}"#],
     );
+}
+
+#[test]
+fn a_failure_names_its_step_and_whose_fault_it_is() {
+    let steps = ["remap: .b = int!(.a)", "{ when: exists(.a), cast: { .a: int } }"].map(step);
+    let failed = |input| {
+        let failed = run(&steps, event(parsed(input)), Surroundings::default()).unwrap_err();
+        (failed.step, failed.kind)
+    };
+    assert_eq!(failed(r#"{"a": "x"}"#), (0, TransformErrorKind::Eval));
+    let cast = step("cast: { .a: int }");
+    let failed = run(&[cast], event(parsed(r#"{"a": "x"}"#)), Surroundings::default()).unwrap_err();
+    assert_eq!((failed.step, failed.kind), (0, TransformErrorKind::Type));
+    assert_eq!(steps[0].fails_by(), [TransformErrorKind::Eval]);
+    assert_eq!(steps[1].fails_by(), [TransformErrorKind::Eval, TransformErrorKind::Type]);
 }
 
 #[test]

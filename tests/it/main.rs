@@ -21,4 +21,5 @@ mod rebalance;
 mod bad_input;
 mod signatures;
 mod topics;
+mod metrics;
 mod tidy;

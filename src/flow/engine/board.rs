@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::gauges::Told;
 use super::place::{Lone, Place};
 use crate::deliver::gate::{Gate, Pick, Try, Turned};
 use crate::deliver::hold::Record as Raiser;
@@ -381,7 +382,7 @@ impl Board {
         self.outside.remove(&(HoldCause::TopicMissing, topic.to_owned()));
     }
 
-    pub(super) fn report(&self, now: Now) -> StageReport {
+    pub(super) fn report(&self, now: Now, told: &Told) -> StageReport {
         let counts = self.counts();
         let mut held: Vec<Held> = Vec::new();
         for ((cause, _), (since, message)) in &self.outside {
@@ -403,12 +404,8 @@ impl Board {
         StageReport {
             held,
             paused: self.paused,
-            partitions: self
-                .places
-                .iter()
-                .filter(|place| place.tracker.is_some())
-                .map(|place| place.partition.clone())
-                .collect(),
+            partitions: self.partitions(now, told),
+            paused_partitions: told.paused(),
             open: counts.open,
             in_flight: self.in_flight,
             limit: self.max_in_flight,

@@ -348,6 +348,10 @@ impl Intake for EngineIntake {
         }
     }
 
+    fn paused(&mut self, partitions: Vec<Partition>) {
+        self.engine.set_paused(partitions);
+    }
+
     fn tick(&mut self, now: Instant) {
         self.engine.lock().note_progress(now);
         // What waits for another stage's lone record, or for a stalled commit, is looked at again here.
@@ -362,22 +366,5 @@ impl Intake for EngineIntake {
             self.gauged_at = now;
             self.engine.set_gauges();
         }
-    }
-}
-
-impl Engine {
-    /// Shows how the stage stands.
-    fn set_gauges(&self) {
-        let report = self.report();
-        let metrics = &self.metrics;
-        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        metrics.handler_in_flight.set(gauge(report.in_flight));
-        metrics.handler_in_flight_limit.set(gauge(report.limit));
-        metrics.retries_waiting.set(gauge(report.waiting));
-        metrics.consumer.assigned_partitions.set(gauge(report.partitions.len()));
-        for cause in HoldCause::ALL {
-            metrics.set_held(*cause, report.held.iter().any(|held| held.cause == *cause));
-        }
-        metrics.breaker_open.set(i64::from(report.held.iter().any(|held| held.cause == HoldCause::Breaker)));
     }
 }

@@ -5,6 +5,7 @@
 //! spawned per record, and an idle stage has no task but its timer.
 
 mod board;
+mod gauges;
 mod place;
 mod room;
 mod intake;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::report::{OnFinished, StageReport};
+use super::report::OnFinished;
 use crate::deliver::gate::Turned;
 use crate::kafka::poll::PollHandle;
 use crate::kafka::producer::Producer;
@@ -81,6 +82,8 @@ pub struct Engine {
     /// Cancelled at the end: everything still at work is abandoned.
     end: CancellationToken,
     poll: OnceLock<PollHandle>,
+    /// What others know of its partitions.
+    told: Mutex<gauges::Told>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -107,7 +110,9 @@ impl Engine {
             timer: Notify::new(),
             end,
             poll: OnceLock::new(),
+            told: Mutex::default(),
         });
+        gauges::begin(&engine.metrics, &engine.plan.load());
         engine.tasks.spawn(Arc::clone(&engine).keep_time());
         engine
     }
@@ -125,13 +130,9 @@ impl Engine {
         self.timer.notify_one();
     }
 
-    /// How the stage stands.
-    pub fn report(&self) -> StageReport {
-        self.lock().report(now())
-    }
-
     /// Replaces the plan: the next attempt of every record runs under the new one.
     pub fn swap(&self, stage: Arc<Stage>) {
+        gauges::begin(&self.metrics, &stage);
         self.lock().replan(&stage, clock::now());
         self.plan.store(stage);
         self.timer.notify_one();

@@ -236,5 +236,8 @@ impl<I: Intake> Poller<I> {
         for partition in partitions {
             self.parts.remove(partition);
         }
+        if !paused.is_empty() {
+            self.tell_paused();
+        }
     }
 }

@@ -128,6 +128,7 @@ impl<I: Intake> Poller<I> {
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
         self.intake.lost(&partitions);
         self.parts.clear();
+        self.tell_paused();
         self.rebalance = Rebalance::Steady;
         (self.unanswered, self.outstanding) = (None, None);
         self.singly.clear();

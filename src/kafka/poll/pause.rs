@@ -85,6 +85,7 @@ impl<I: Intake> Poller<I> {
     /// Brings what librdkafka pauses to what is wanted; never resumes what was not paused here (M3).
     pub(super) fn apply_pauses(&mut self) {
         let (all, now) = (self.no_room, clock::now());
+        let mut changed = false;
         for pause in [true, false] {
             let change: Vec<Partition> = self
                 .parts
@@ -97,6 +98,7 @@ impl<I: Intake> Poller<I> {
             }
             match raw::set_paused(self.client.consumer.client(), &change, pause) {
                 Ok(()) => {
+                    changed = true;
                     for partition in &change {
                         if let Some(part) = self.parts.get_mut(partition) {
                             part.paused = pause;
@@ -107,6 +109,14 @@ impl<I: Intake> Poller<I> {
                 Err(error) => debug!(%error, pause, "pausing or resuming; trying again"),
             }
         }
+        if changed {
+            self.tell_paused();
+        }
+    }
+
+    pub(super) fn tell_paused(&mut self) {
+        let paused = self.parts.iter().filter(|(_, part)| part.paused);
+        self.intake.paused(paused.map(|(partition, _)| partition.clone()).collect());
     }
 }
 

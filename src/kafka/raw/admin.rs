@@ -1,4 +1,4 @@
-//! Topic ids, which rdkafka does not read.
+//! What rdkafka does not ask: topic ids, and where the logs of many partitions end.
 
 use std::ffi::{CString, c_char};
 use std::ptr::{self, NonNull};
@@ -9,9 +9,10 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka_sys as sys;
 use sys::rd_kafka_resp_err_t as Errno;
 
-use super::{Event, Queue, failed, text};
+use super::consumer::List;
+use super::{Event, Queue, check, failed, partition_of, text};
 use crate::event::TopicId;
-use crate::kafka::KafkaError;
+use crate::kafka::{KafkaError, Partition};
 
 /// Topic ids by name from the broker; `None` where the topic does not exist or the broker gives no ids. Blocks. `broker`
 /// is asked, since librdkafka would ask the controller, and the in-process broker names one that does not exist.
@@ -68,6 +69,57 @@ pub(crate) fn topic_ids<C: ClientContext>(
             }
         };
         topics.iter().map(id_of).collect()
+    }
+}
+
+/// Of each partition one above the last record that a `read_committed` consumer may read now. A partition is left out whose
+/// leader did not say. Blocks; librdkafka sends one request to each broker that leads some of them.
+pub(crate) fn log_ends<C: ClientContext>(
+    client: &Client<C>,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<Vec<(Partition, i64)>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let timed_out = || KafkaError::timed_out("asking where logs end");
+    let queue = Queue::temporary(client).ok_or_else(timed_out)?;
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let latest = sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64;
+    let list = List::new(partitions.iter().map(|partition| (partition, latest)));
+    // SAFETY: client, list and queue are alive; the call copies the list and the options, which are destroyed once; results
+    // are read while the event lives.
+    unsafe {
+        let options = sys::rd_kafka_AdminOptions_new(
+            client.native_ptr(),
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+        );
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, ptr::null_mut(), 0);
+        let isolation = sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+        let committed = check(sys::rd_kafka_AdminOptions_set_isolation_level(options, isolation));
+        if committed.is_ok() {
+            sys::rd_kafka_ListOffsets(client.native_ptr(), list.0.as_ptr(), options, queue.0.as_ptr());
+        }
+        sys::rd_kafka_AdminOptions_destroy(options);
+        committed?;
+        let raw = sys::rd_kafka_queue_poll(queue.0.as_ptr(), millis.saturating_add(1000));
+        let event = Event(NonNull::new(raw).ok_or_else(timed_out)?);
+        if let Some(error) = failed(sys::rd_kafka_event_error(event.0.as_ptr())) {
+            return Err(error);
+        }
+        let result = sys::rd_kafka_event_ListOffsets_result(event.0.as_ptr());
+        if result.is_null() {
+            return Err(timed_out());
+        }
+        let mut count = 0;
+        let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
+        let infos = if infos.is_null() { &[][..] } else { std::slice::from_raw_parts(infos, count) };
+        let ends = infos.iter().filter_map(|info| {
+            let element = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*info).as_ref()?;
+            let known = failed(element.err).is_none() && element.offset >= 0;
+            known.then(|| (partition_of(element), element.offset))
+        });
+        Ok(ends.collect())
     }
 }
 

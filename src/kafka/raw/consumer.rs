@@ -12,7 +12,7 @@ use super::{Queue, check, failed, slice};
 use crate::kafka::{KafkaError, Partition};
 
 /// A list of partitions to hand to librdkafka.
-struct List(NonNull<sys::rd_kafka_topic_partition_list_t>);
+pub(super) struct List(pub(super) NonNull<sys::rd_kafka_topic_partition_list_t>);
 
 impl Drop for List {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for List {
 }
 
 impl List {
-    fn new<'a>(partitions: impl IntoIterator<Item = (&'a Partition, i64)>) -> List {
+    pub(super) fn new<'a>(partitions: impl IntoIterator<Item = (&'a Partition, i64)>) -> List {
         // SAFETY: the constructor returns a list or aborts; names are NUL-terminated for the call and copied by it.
         unsafe {
             let list = NonNull::new(sys::rd_kafka_topic_partition_list_new(8));

@@ -20,7 +20,7 @@ use sys::rd_kafka_resp_err_t as Errno;
 use super::{KafkaError, Partition};
 use crate::event::Header;
 
-pub(crate) use admin::topic_ids;
+pub(crate) use admin::{log_ends, topic_ids};
 pub use consumer::Committed;
 pub(crate) use consumer::{
     CommitEntry, assignment_lost, commit, committed, destroy_failed, incremental_assign,

@@ -95,7 +95,9 @@ impl Metrics {
         let memory = g.gauges("weir_memory_bytes", "Memory in use.", "pool");
         let memory_limit = g.gauges("weir_memory_limit_bytes", "Memory that may be used.", "pool");
         for pool in Pool::ALL {
-            memory.with_label_values(&[pool.as_str()]);
+            if pool.is_weighed() {
+                memory.with_label_values(&[pool.as_str()]);
+            }
             memory_limit.with_label_values(&[pool.as_str()]);
         }
         Arc::new(Metrics {
@@ -176,10 +178,16 @@ impl Metrics {
         self.config_last_timestamp.set(since.as_secs_f64());
     }
 
-    /// The gauges of a pool: bytes in use, and the limit.
-    pub fn memory(&self, pool: Pool) -> (IntGauge, IntGauge) {
-        let word = [pool.as_str()];
-        (self.memory.with_label_values(&word), self.memory_limit.with_label_values(&word))
+    /// So many bytes of a pool are in use. Of one that nobody weighs there is no series.
+    pub fn memory_in_use(&self, pool: Pool, bytes: u64) {
+        if pool.is_weighed() {
+            self.memory.with_label_values(&[pool.as_str()]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// So many bytes of a pool may be used.
+    pub fn memory_limit(&self, pool: Pool, bytes: u64) {
+        self.memory_limit.with_label_values(&[pool.as_str()]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A request to this instance was answered. `route` is the pattern of the route, never the path.

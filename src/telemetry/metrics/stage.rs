@@ -229,7 +229,7 @@ impl StageSeries {
         }
     }
 
-    /// The counter of failures of one transform, by its name in the file (`name:`, else kind and place: `remap_2`).
+    /// The counter of failures of one transform, by its name in the file (`name:`, else kind and index: `remap-1`).
     /// Look it up when the stage loads.
     pub fn transform_errors(&self, transform: &str, kind: TransformErrorKind) -> IntCounter {
         self.transform_errors.with_label_values(&[label(transform), kind.as_str()])

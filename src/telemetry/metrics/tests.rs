@@ -25,7 +25,7 @@ fn loaded() -> (Arc<Metrics>, StageMetrics, PipelineMetrics) {
     let stage = metrics.stage("booking", "booking.payment");
     stage.source("booking.requested");
     stage.producer("booking.paid");
-    stage.transform_errors("remap_1", TransformErrorKind::Eval);
+    stage.transform_errors("remap-1", TransformErrorKind::Eval);
     let facts = PipelineFacts {
         owner: "team-a".into(),
         max_age: Some(Duration::from_secs(300)),
@@ -62,6 +62,10 @@ fn loading_sets_every_combination_to_zero() {
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+    assert!(
+        !text.contains(r#"weir_memory_bytes{pool="fetch"}"#),
+        "nobody weighs it, so nothing is said: {text}"
+    );
     let series = text.lines().filter(|line| line.contains("stage=\"booking.payment\"")).count();
     assert!(series < 180, "{series} series for one stage");
 }

@@ -99,7 +99,7 @@ words! {
     TransformErrorKind {
         /// The program ended with an error on this value.
         Eval = "eval",
-        /// The value has another type than the transform takes.
+        /// The value is not what the transform takes: another type, too large, too deep.
         Type = "type",
         /// A plugin trapped, ran out of time or memory, or answered nonsense.
         Plugin = "plugin",
@@ -111,10 +111,18 @@ words! {
     Pool {
         /// Records read and not finished.
         Records = "records",
-        /// Records produced and not acknowledged.
+        /// Keys and values of records produced and not acknowledged.
         Producer = "producer",
-        /// What librdkafka has fetched ahead.
+        /// What librdkafka has fetched ahead. It has a limit; how much it is librdkafka tells in its statistics alone, and
+        /// those are off.
         Fetch = "fetch",
+    }
+}
+
+impl Pool {
+    /// Whether it is known how much is in use.
+    pub(super) fn is_weighed(self) -> bool {
+        self != Pool::Fetch
     }
 }
 
