@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use tracing::{debug, warn};
+use vrl::value::Value;
 
 use super::engine::{Engine, Job};
 use crate::deliver::dead_letter;
 use crate::deliver::judge::{Failed, Judgement};
-use crate::event::{Body, Event, Outgoing, webhook_id};
+use crate::event::{Body, Event, Outgoing, event_id, webhook_id};
 use crate::handler::{Call, Handler};
 use crate::kafka::KafkaError;
 use crate::outcome::{
@@ -66,12 +67,14 @@ impl Turn<'_> {
             return self.dead_letter(&progress, *reason, *code, failure).await;
         }
         if self.is_untouched() {
-            return self.deliver(std::slice::from_ref(&*self.job.work.event), progress).await;
+            return self.deliver(std::slice::from_ref(&*self.job.work.event), None, progress).await;
         }
         match self.prepare() {
-            Ok(Emit::One(event)) => self.deliver(std::slice::from_ref(&event), progress).await,
-            Ok(Emit::Many(events)) => self.deliver(&events, progress).await,
-            Ok(Emit::Filtered(filter)) => Pass::done(Outcome::Filtered(filter), progress.attempts),
+            Ok((Emit::One(event), id)) => {
+                self.deliver(std::slice::from_ref(&event), id.as_deref(), progress).await
+            }
+            Ok((Emit::Many(events), id)) => self.deliver(&events, id.as_deref(), progress).await,
+            Ok((Emit::Filtered(filter), _)) => Pass::done(Outcome::Filtered(filter), progress.attempts),
             Err(failure) => self.fail(Failed { progress, called: false, failure }).await,
         }
     }
@@ -82,13 +85,14 @@ impl Turn<'_> {
         stage.steps.is_empty() && !stage.looks_into_payload && !self.job.work.event.is_tombstone()
     }
 
-    /// Decodes where something looks into the payload, and applies the transforms.
-    fn prepare(&self) -> Result<Emit, Failure> {
+    /// Decodes where something looks into the payload, and applies the transforms. Also gives the event id as it was before
+    /// them, where something asks for it.
+    fn prepare(&self) -> Result<(Emit, Option<String>), Failure> {
         let (stage, work) = (self.stage, &self.job.work);
         let mut event = Event::clone(&work.event);
         if event.is_tombstone() {
             match stage.source.on_tombstone {
-                OnTombstone::Skip => return Ok(Emit::Filtered(Filter::Tombstone)),
+                OnTombstone::Skip => return Ok((Emit::Filtered(Filter::Tombstone), None)),
                 OnTombstone::Dlq => {
                     return Err(Failure::invalid(Code::Tombstone, "reading the record: its value is null"));
                 }
@@ -100,16 +104,23 @@ impl Turn<'_> {
         {
             event.body = Body::Value(stage.source.format.decode(raw.as_ref())?);
         }
-        stage.transform(event, work.progress.attempts, None).map_err(|failed| {
-            if let Some(step) = stage.steps.get(failed.step) {
-                self.engine.metrics().transform_errors(&step.name, failed.kind).inc();
+        let id = match &event.body {
+            Body::Value(value) if stage.needs_id => Some(event_id(&event, value)),
+            Body::Value(_) | Body::Raw(_) => None,
+        };
+        match stage.transform(event, work.progress.attempts, id.as_deref()) {
+            Ok(emit) => Ok((emit, id)),
+            Err(failed) => {
+                if let Some(step) = stage.steps.get(failed.step) {
+                    self.engine.metrics().transform_errors(&step.name, failed.kind).inc();
+                }
+                Err(failed.failure)
             }
-            failed.failure
-        })
+        }
     }
 
     /// Delivers the events of the record, one after the other; those that ended in an earlier pass are left out.
-    async fn deliver(&self, events: &[Event], mut progress: Progress) -> Pass {
+    async fn deliver(&self, events: &[Event], id: Option<&str>, mut progress: Progress) -> Pass {
         let first = progress.parts.as_ref().map_or(0, |parts| parts.next);
         let (mut accepted, mut published) = (false, 0);
         if self.stage.handler.is_some() && !matches!(progress.owed, Owed::Publish(_)) {
@@ -117,7 +128,7 @@ impl Turn<'_> {
             progress.attempts += 1;
         }
         for (index, event) in events.iter().enumerate().skip(first) {
-            let ended = self.deliver_one(event, &mut progress, &mut accepted).await;
+            let ended = self.deliver_one(event, id, &mut progress, &mut accepted).await;
             let failed = match ended {
                 Ended::Delivered(count) => {
                     published += count;
@@ -151,12 +162,18 @@ impl Turn<'_> {
     }
 
     /// One event: the handler, unless it has accepted already, and then what is published.
-    async fn deliver_one(&self, event: &Event, progress: &mut Progress, accepted: &mut bool) -> Ended {
+    async fn deliver_one(
+        &self,
+        event: &Event,
+        id: Option<&str>,
+        progress: &mut Progress,
+        accepted: &mut bool,
+    ) -> Ended {
         let answer = match std::mem::replace(&mut progress.owed, Owed::Attempt) {
             Owed::Publish(answer) => Some(*answer),
             Owed::Attempt | Owed::DeadLetter { .. } => match &self.stage.handler {
                 None => None,
-                Some(handler) => match self.call(handler, event, progress).await {
+                Some(handler) => match self.call(handler, event, id, progress).await {
                     Ok(answer) => {
                         *accepted = true;
                         Some(answer)
@@ -168,18 +185,19 @@ impl Turn<'_> {
                 },
             },
         };
-        self.publish(event, progress, answer).await
+        self.publish(event, id, progress, answer).await
     }
 
     async fn call(
         &self,
         handler: &Arc<dyn Handler>,
         event: &Event,
+        id: Option<&str>,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
         let first_try = progress.first_try.unwrap_or_else(clock::wall);
         let give_up_at = self.stage.policy.retry.give_up_at(first_try);
-        let call = [Call { event, attempt: progress.attempts, give_up_at }];
+        let call = [Call { event, attempt: progress.attempts, id, give_up_at }];
         let started = clock::now();
         let result = handler.attempt(&call).await.pop();
         let result = result
@@ -191,13 +209,19 @@ impl Turn<'_> {
 
     /// Writes what the stage publishes and waits for every acknowledgement. Kafka not taking it holds the stage with the
     /// answer kept: the handler is not asked again.
-    async fn publish(&self, event: &Event, progress: &Progress, answer: Option<Answer>) -> Ended {
+    async fn publish(
+        &self,
+        event: &Event,
+        id: Option<&str>,
+        progress: &Progress,
+        answer: Option<Answer>,
+    ) -> Ended {
         if self.stage.publish.is_empty() {
             return Ended::Delivered(0);
         }
         let webhook_id = webhook_id(&event.origin, &self.stage.service, event.part);
         let attempts = progress.attempts.saturating_sub(u32::from(self.stage.handler.is_some()));
-        let inputs = Inputs { attempts, event_id: None, webhook_id: &webhook_id, answer: answer.as_ref() };
+        let inputs = Inputs { attempts, event_id: id, webhook_id: &webhook_id, answer: answer.as_ref() };
         let outgoing = match route::render(&self.stage.publish, event, &inputs) {
             Ok(outgoing) => outgoing,
             Err(failure) => {
@@ -279,6 +303,21 @@ impl Turn<'_> {
         }
     }
 
+    /// The event id for a dead letter. The payload of a record that failed is looked into for it, also where nothing else
+    /// does; not where it may be what kills the process.
+    fn event_id(&self, code: Code) -> Option<String> {
+        if code == Code::Crashed {
+            return None;
+        }
+        let (event, format) = (&self.job.work.event, self.stage.source.format);
+        // Where decoding is what panicked, it does so again.
+        let id = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &event.body {
+            Body::Raw(raw) => event_id(event, &format.decode(raw.as_ref()).unwrap_or(Value::Null)),
+            Body::Value(value) => event_id(event, value),
+        }));
+        id.ok()
+    }
+
     /// Writes the dead letter; finished only once the DLQ has acknowledged it (D1, D2).
     async fn dead_letter(
         &self,
@@ -303,14 +342,16 @@ impl Turn<'_> {
             let message = format!("no `dlq` to take a record that is {}", reason.as_str());
             return hold(HoldCause::NoDlq, message, failure);
         };
-        let endpoint = stage.handler.as_ref().and_then(|handler| handler.endpoint(event));
+        let event_id = self.event_id(code);
+        let endpoint =
+            stage.handler.as_ref().and_then(|handler| handler.endpoint(event, event_id.as_deref()));
         let id = webhook_id(&event.origin, &stage.service, 0);
         let facts = dead_letter::Facts {
             pipeline: &stage.pipeline,
             stage: &stage.service,
             revision: stage.revision.short(),
             commit: None,
-            event_id: None,
+            event_id: event_id.as_deref(),
             webhook_id: &id,
             replays: 0,
             attempts: progress.attempts,

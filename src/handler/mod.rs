@@ -30,6 +30,8 @@ pub struct Call<'a> {
     pub event: &'a Event,
     /// The number of this attempt, from 1.
     pub attempt: u32,
+    /// The event id as it was before the transforms; `None` lets it be taken from the event as it is.
+    pub id: Option<&'a str>,
     /// When `give_up_after` ends, where it is set.
     pub give_up_at: Option<SystemTime>,
 }
@@ -45,9 +47,14 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Whether it reads `%id`.
+    fn reads_id(&self) -> bool {
+        false
+    }
+
     /// Where an event goes, for dead letters and logs: method and URL without query, userinfo and secrets. `None` where
-    /// there is no such place, or this event has none.
-    fn endpoint(&self, _event: &Event) -> Option<String> {
+    /// there is no such place, or this event has none. `id` as in a call.
+    fn endpoint(&self, _event: &Event, _id: Option<&str>) -> Option<String> {
         None
     }
 

@@ -192,6 +192,10 @@ impl Compiler<'_, '_> {
         let looks_into_payload = steps.iter().any(Step::looks_into_payload)
             || handler.as_ref().is_some_and(|handler| handler.reads_value())
             || publish.iter().any(Route::looks_into_payload);
+        let asks_for_id = steps.iter().skip(1).any(Step::reads_id)
+            || handler.as_ref().is_some_and(|handler| handler.reads_id())
+            || !publish.is_empty();
+        let needs_id = looks_into_payload && !steps.is_empty() && asks_for_id;
         Some(Stage {
             service,
             pipeline,
@@ -201,17 +205,14 @@ impl Compiler<'_, '_> {
             order: written.order.unwrap_or_default(),
             max_in_flight,
             steps,
-            policy: judge::Policy {
-                retry,
-                dlq: dlq.is_some(),
-                on_invalid: written.source.on_invalid,
-            },
+            policy: judge::Policy { retry, dlq: dlq.is_some(), on_invalid: written.source.on_invalid },
             breaker: written.handler.as_ref().and_then(breaker),
             handler,
             publish,
             dlq,
             source,
             looks_into_payload,
+            needs_id,
         })
     }
 

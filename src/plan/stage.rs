@@ -99,6 +99,8 @@ pub struct Stage {
     pub dlq: Option<DeadLetters>,
     /// Whether anything reads the value; if not it is never decoded.
     pub looks_into_payload: bool,
+    /// Whether anything behind a transform asks for the event id, which the transforms may have removed or changed.
+    pub needs_id: bool,
 }
 
 /// Where a stage's records come from.

@@ -103,6 +103,7 @@ fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
         breaker: None,
         dlq: Some(DeadLetters { topic: Arc::from("in.dlq") }),
         looks_into_payload: false,
+        needs_id: false,
     };
     Arc::new(Plan { pipeline: "orders".into(), revision: Revision::of(""), stages: vec![Arc::new(stage)] })
 }

@@ -44,4 +44,8 @@ impl Transform for Filter {
     fn is_program(&self) -> bool {
         true
     }
+
+    fn reads_id(&self) -> bool {
+        self.condition.reads_id()
+    }
 }

@@ -50,6 +50,11 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
     fn is_program(&self) -> bool {
         false
     }
+
+    /// Whether it reads `%id`.
+    fn reads_id(&self) -> bool {
+        false
+    }
 }
 
 /// A transform as it stands in a file, run as a test and printed in the docs.

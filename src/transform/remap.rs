@@ -42,4 +42,8 @@ impl Transform for Remap {
     fn is_program(&self) -> bool {
         true
     }
+
+    fn reads_id(&self) -> bool {
+        self.program.reads_id()
+    }
 }

@@ -69,4 +69,8 @@ impl Transform for Set {
     fn is_program(&self) -> bool {
         true
     }
+
+    fn reads_id(&self) -> bool {
+        self.writes.iter().any(|(_, template)| template.reads_id())
+    }
 }

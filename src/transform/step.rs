@@ -60,6 +60,11 @@ impl Step {
         if self.transform.is_program() { TransformErrorKind::Eval } else { TransformErrorKind::Type }
     }
 
+    /// Whether `%id` is read.
+    pub fn reads_id(&self) -> bool {
+        self.transform.reads_id() || self.when.as_ref().is_some_and(Predicate::reads_id)
+    }
+
     /// Whether the step looks into the value.
     pub fn looks_into_payload(&self) -> bool {
         self.transform.looks_into_payload() || self.when.as_ref().is_some_and(Predicate::looks_into_payload)

@@ -174,6 +174,21 @@ fn a_failure_names_its_step_and_whose_fault_it_is() {
 }
 
 #[test]
+fn who_reads_the_id_says_so() {
+    for (yaml, reads) in [
+        ("remap: .b = %id", true),
+        ("filter: '%id != \"x\"'", true),
+        ("set: { .b: 'no. {{ %id }}' }", true),
+        ("{ when: '%id == \"x\"', remove: [.a] }", true),
+        ("remap: .b = .id", false),
+        ("set: { .b: '{{ %key }}' }", false),
+        ("remove: [.id]", false),
+    ] {
+        assert_eq!(step(yaml).reads_id(), reads, "{yaml}");
+    }
+}
+
+#[test]
 fn split_numbers_its_parts() {
     let parts = |steps: &[Step], input: &str| match run(steps, event(parsed(input)), Surroundings::default())
         .unwrap()

@@ -22,4 +22,5 @@ mod bad_input;
 mod signatures;
 mod topics;
 mod metrics;
+mod identity;
 mod tidy;

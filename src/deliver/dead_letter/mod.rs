@@ -35,7 +35,7 @@ pub struct Facts<'a> {
     pub revision: &'a str,
     /// The commit of its file; `None` outside of git.
     pub commit: Option<&'a str>,
-    /// The event id; `None` where nothing looked into the record.
+    /// The event id; `None` where nobody may look into the record, as it may be what kills the process.
     pub event_id: Option<&'a str>,
     /// The webhook id of the record, part 0.
     pub webhook_id: &'a str,

@@ -41,6 +41,11 @@ impl BodyPlan {
         }
     }
 
+    /// Whether it reads `%id`.
+    pub(super) fn reads_id(&self) -> bool {
+        self.template.as_ref().is_some_and(ValueTemplate::reads_id)
+    }
+
     /// Makes the body of one event. A tombstone has none. Fails with code `template` where the value cannot be written so,
     /// `too_large` where it is over `max`.
     pub(super) fn render(&self, event: &Event, view: &View<'_>) -> Result<Sent, Failure> {

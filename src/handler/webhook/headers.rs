@@ -192,6 +192,11 @@ impl Headers {
         Ok(Some((name, value)))
     }
 
+    /// Whether a template reads `%id`.
+    pub(super) fn read_id(&self) -> bool {
+        self.templated.iter().any(|(_, template)| template.reads_id())
+    }
+
     /// Whether a template reads `.`.
     pub(super) fn look_into_payload(&self) -> bool {
         self.templated.iter().any(|(_, template)| template.looks_into_payload())

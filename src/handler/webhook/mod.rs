@@ -99,6 +99,7 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
     let reads_value = headers.look_into_payload() || UrlPlan::looks_into_payload(&spec.url);
     let body = BodyPlan { template, content: spec.content, max };
     let reads_value = reads_value || body.looks_into_payload();
+    let reads_id = headers.read_id() || UrlPlan::reads_id(&spec.url) || body.reads_id();
     let at_once =
         spec.concurrency.map_or(context.max_in_flight, |n| usize::try_from(n).unwrap_or(usize::MAX));
     Ok(Webhook {
@@ -116,6 +117,7 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
         accept: spec.accept.clone(),
         max_response: usize::try_from(spec.max_response.0).unwrap_or(usize::MAX),
         reads_value,
+        reads_id,
         egress: Arc::clone(&context.egress),
         pool: Pool::new(at_once),
     })
@@ -213,6 +215,7 @@ struct Webhook {
     accept: Vec<StatusRange>,
     max_response: usize,
     reads_value: bool,
+    reads_id: bool,
     egress: Arc<Egress>,
     pool: Pool,
 }
@@ -238,8 +241,12 @@ impl Handler for Webhook {
         self.reads_value
     }
 
-    fn endpoint(&self, event: &Event) -> Option<String> {
-        let shown = self.plan.shown(event, &self.egress)?;
+    fn reads_id(&self) -> bool {
+        self.reads_id
+    }
+
+    fn endpoint(&self, event: &Event, id: Option<&str>) -> Option<String> {
+        let shown = self.plan.shown(event, id, &self.egress)?;
         Some(format!("{} {shown}", self.plan.method))
     }
 

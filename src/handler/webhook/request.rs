@@ -72,7 +72,7 @@ impl Plan {
     ) -> Result<Prepared, Failure> {
         let event = call.event;
         let attempts = call.attempt.saturating_sub(1);
-        let view = View::of(event, Surroundings { attempts, ..Surroundings::default() });
+        let view = View::of(event, Surroundings { attempts, id: call.id, answer: None });
         let target = self.url.target(&view, egress)?;
         let (body, media_type) = match self.body.render(event, &view)? {
             Sent::Tombstone => (Bytes::new(), None),
@@ -160,8 +160,13 @@ impl Plan {
     }
 
     /// The URL of an event's request without query, for people; `None` where this event has none.
-    pub(super) fn shown(&self, event: &crate::event::Event, egress: &Egress) -> Option<Arc<str>> {
-        let view = View::of(event, Surroundings::default());
+    pub(super) fn shown(
+        &self,
+        event: &crate::event::Event,
+        id: Option<&str>,
+        egress: &Egress,
+    ) -> Option<Arc<str>> {
+        let view = View::of(event, Surroundings { id, ..Surroundings::default() });
         self.url.target(&view, egress).ok().map(|target| target.shown)
     }
 }

@@ -277,7 +277,7 @@ async fn every_header_of_the_contract_is_there() {
     );
     let give_up_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     for number in [1, 2] {
-        let call = Call { event: &event, attempt: number, give_up_at };
+        let call = Call { event: &event, attempt: number, id: None, give_up_at };
         handler.attempt(&[call]).await.remove(0).unwrap();
     }
     let requests: Vec<String> =
@@ -309,7 +309,7 @@ async fn every_header_of_the_contract_is_there() {
     assert_eq!(Trace::parse(one.as_bytes()), Trace::parse(parent.as_bytes()));
     assert_eq!(Trace::parse(two.as_bytes()), Trace::parse(parent.as_bytes()));
     assert!(!format!("{handler:?}").contains("c4n4ry"));
-    assert_eq!(handler.endpoint(&event), Some(format!("POST http://{}/v1", server.address)));
+    assert_eq!(handler.endpoint(&event, None), Some(format!("POST http://{}/v1", server.address)));
 }
 
 #[tokio::test]
@@ -498,7 +498,7 @@ fn a_template_that_looks_into_the_value_asks_for_it() {
 fn an_attempt_is_small_enough_to_box() {
     let handler = webhook("http://host/v1", &json!({}));
     let event = event(b"", &[]);
-    let call = Call { event: &event, attempt: 1, give_up_at: None };
+    let call = Call { event: &event, attempt: 1, id: None, give_up_at: None };
     let future = handler.one(&call);
     assert!(std::mem::size_of_val(&future) < 8 << 10, "{} bytes", std::mem::size_of_val(&future));
 }

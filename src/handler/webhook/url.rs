@@ -240,6 +240,11 @@ impl UrlPlan {
     pub(super) fn looks_into_payload(written: &str) -> bool {
         Template::parse(written).is_ok_and(|template| template.looks_into_payload())
     }
+
+    /// Whether `%id` is read.
+    pub(super) fn reads_id(written: &str) -> bool {
+        Template::parse(written).is_ok_and(|template| template.reads_id())
+    }
 }
 
 impl Templated {

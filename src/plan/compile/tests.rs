@@ -47,6 +47,25 @@ fn check(text: &str, expected: &[&str]) {
 }
 
 #[test]
+fn the_event_id_is_kept_only_where_something_behind_a_transform_asks_for_it() {
+    let needs = |transforms: &str, more: &str| {
+        let head = "pipeline: a\nsource: t\ndlq: t.dlq\n";
+        plan(&format!("{head}transforms: {transforms}\n{more}\n")).stages[0].needs_id
+    };
+    let plain = "handler: https://h.test/v1";
+    let header = "handler: { webhook: { url: https://h.test/v1, headers: { x-id: '{{ %id }}' } } }";
+    let body = "handler: { webhook: { url: https://h.test/v1, body: { id: ['{{ %id }}'] } } }";
+    let url = "handler: 'https://h.test/v1/{{ %id }}'";
+    for more in [header, body, url, "publish: { topic: out }"] {
+        assert!(needs("[{ remove: [.id] }]", more), "{more}");
+        assert!(!needs("[]", more), "nothing changes what it is taken from: {more}");
+    }
+    assert!(!needs("[{ remove: [.id] }]", plain));
+    assert!(needs("[{ remove: [.id] }, { set: { .was: '{{ %id }}' } }]", plain));
+    assert!(!needs("[{ set: { .was: '{{ %id }}' } }, { remove: [.id] }]", plain));
+}
+
+#[test]
 fn four_lines_are_a_pipeline() {
     let text = "pipeline: billing\nsource: shop.orders\nhandler: https://h.test/v1/invoices\ndlq: shop.dlq\n";
     let plan = plan(text);

@@ -67,6 +67,11 @@ impl Predicate {
         self.0.reads_response()
     }
 
+    /// Whether `%id` is read.
+    pub fn reads_id(&self) -> bool {
+        self.0.0.reads.id
+    }
+
     /// The source as written.
     pub fn source(&self) -> &str {
         &self.0.0.source
@@ -122,6 +127,11 @@ impl Program {
         self.0.run(&mut target)?;
         measure::check(&value).map_err(failure)?;
         Ok(value)
+    }
+
+    /// Whether `%id` is read.
+    pub fn reads_id(&self) -> bool {
+        self.0.reads.id
     }
 
     /// Whether `.` is read or written, or `%id` read.

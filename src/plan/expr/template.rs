@@ -131,6 +131,11 @@ impl Template {
         self.reads.payload
     }
 
+    /// Whether `%id` is read.
+    pub fn reads_id(&self) -> bool {
+        self.reads.id
+    }
+
     /// Whether `%response` is read.
     pub fn reads_response(&self) -> bool {
         self.reads.response

@@ -113,6 +113,11 @@ impl ValueTemplate {
         self.any(&Template::looks_into_payload)
     }
 
+    /// Whether `%id` is read.
+    pub fn reads_id(&self) -> bool {
+        self.any(&Template::reads_id)
+    }
+
     /// Whether `%response` is read.
     pub fn reads_response(&self) -> bool {
         self.any(&Template::reads_response)

@@ -256,6 +256,8 @@ pub(super) struct Reads {
     pub(super) payload: bool,
     /// Whether `%response` is read.
     pub(super) response: bool,
+    /// Whether `%id` is read.
+    pub(super) id: bool,
     fields: Vec<Field>,
     /// The header names read; `None`: all of them.
     header_names: Option<Vec<String>>,
@@ -274,6 +276,7 @@ impl Reads {
                     reads.fields.push(field);
                 }
                 reads.payload |= field == Field::Id;
+                reads.id |= field == Field::Id;
                 reads.response |= field == Field::Response;
                 if field == Field::Headers {
                     match (path.path.segments.get(1), &mut reads.header_names) {
