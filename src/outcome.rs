@@ -339,6 +339,9 @@ pub struct Progress {
     /// How far a record is that was split; `None` where it was not, or no part has ended. Lost by a crash: then its parts
     /// are repeated, under the same ids.
     pub parts: Option<Box<Parts>>,
+    /// Whether the wait before its first attempt is over, where the file asks for one. Forgotten by a restart: then it
+    /// waits anew.
+    pub waited: bool,
 }
 
 /// How far a record is whose parts are delivered apart.
@@ -354,8 +357,14 @@ pub struct Parts {
 
 impl Progress {
     /// Of a record that nobody has touched.
-    pub const FRESH: Progress =
-        Progress { attempts: 0, first_try: None, owed: Owed::Attempt, restored: false, parts: None };
+    pub const FRESH: Progress = Progress {
+        attempts: 0,
+        first_try: None,
+        owed: Owed::Attempt,
+        restored: false,
+        parts: None,
+        waited: false,
+    };
 }
 
 /// What the next pass over a record has to do.

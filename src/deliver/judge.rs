@@ -199,7 +199,7 @@ mod tests {
 
     fn tried(attempts: u32) -> Progress {
         let first_try = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(900));
-        Progress { attempts, first_try, owed: Owed::Attempt, restored: false, parts: None }
+        Progress { attempts, first_try, ..Progress::FRESH }
     }
 
     fn judged(policy: &Policy, attempts: u32, failure: Failure, standing: Standing) -> Judgement {

@@ -79,6 +79,20 @@ impl Turn<'_> {
         }
     }
 
+    /// The wait before the first attempt, where the file asks for one and it has not been waited yet. A probe, and the lone
+    /// record of a suspect partition, is what others wait for: it does not.
+    fn wait_first(&self, progress: &Progress) -> Option<Pass> {
+        let is_first = !progress.waited && progress.attempts == 0 && self.stage.handler.is_some();
+        if !is_first || self.job.tried.is_some() || self.job.work.lone {
+            return None;
+        }
+        let wait = self.stage.policy.retry.before_first(&mut fastrand::Rng::with_seed(self.job.work.key))?;
+        let progress = Progress { waited: true, ..progress.clone() };
+        let due = clock::now().checked_add(wait)?;
+        let verdict = Verdict::Again { due, progress };
+        Some(Pass { verdict, accepted: false, attempts: 0, published: 0 })
+    }
+
     /// Whether the record is delivered as it came: nothing looks into it, nothing changes it.
     fn is_untouched(&self) -> bool {
         let stage = self.stage;
@@ -121,6 +135,9 @@ impl Turn<'_> {
 
     /// Delivers the events of the record, one after the other; those that ended in an earlier pass are left out.
     async fn deliver(&self, events: &[Event], id: Option<&str>, mut progress: Progress) -> Pass {
+        if let Some(pass) = self.wait_first(&progress) {
+            return pass;
+        }
         let first = progress.parts.as_ref().map_or(0, |parts| parts.next);
         let (mut accepted, mut published) = (false, 0);
         if self.stage.handler.is_some() && !matches!(progress.owed, Owed::Publish(_)) {

@@ -76,6 +76,7 @@ impl Tried {
             owed,
             restored: true,
             parts: None,
+            waited: true,
         };
         let due = if wait.is_zero() { None } else { now.mono.checked_add(wait) };
         let lone = u8::from(retry.phase == Phase::FirstLone);

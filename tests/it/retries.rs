@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use rdkafka::message::OwnedHeaders;
+
+use crate::dead_letters::send;
 use crate::delivery::Stage;
 use crate::support::check;
 use crate::support::ledger::Arrival;
@@ -69,5 +72,27 @@ async fn one_request_per_attempt() {
         assert_eq!(dead.header("weir-attempts"), Some("3"));
     }
     assert_eq!(ledgers.dead.len(), 1);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_begins_with_a_wait_delays_the_first_attempt() {
+    let more = "retry: { backoff: [2s, 100ms], jitter: false }\ntransforms:\n  - filter: .n != 0\n";
+    let fails_once = |seen: Seen<'_>| status(if seen.before == 0 { 500 } else { 200 });
+    let stage = Stage::set("first-wait", more, fails_once).await;
+    let weir = stage.site.start("one").await;
+    let sent = stage.run.now();
+    for value in [&br#"{"n":0}"#[..], br#"{"n":1}"#] {
+        send(&stage, Some(b"k"), Some(value), OwnedHeaders::new(), 0);
+    }
+    stage.receiver.wait_for(2, Duration::from_secs(30)).await;
+    stage.watched().all_committed(&stage.run, &[(0, 2)].into()).await;
+    let arrivals = stage.receiver.arrivals();
+    let attempts: Vec<u32> = arrivals.iter().map(|arrival| arrival.attempt).collect();
+    assert_eq!(attempts, [1, 2], "a wait is no attempt, and what is filtered makes none");
+    let waited = arrivals[0].start - sent;
+    assert!(waited >= Duration::from_secs(2), "{waited:?}");
+    let between = arrivals[1].start - arrivals[0].start;
+    assert!(between < Duration::from_secs(2), "only the first is waited for: {between:?}");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }

@@ -130,11 +130,14 @@ impl Policy {
         attempts_made >= self.max_attempts || self.give_up_after.is_some_and(|end| since_first_try >= end)
     }
 
-    /// The wait before the very first attempt: entry 1 of a list, else nothing.
-    pub fn before_first(&self, rng: &mut fastrand::Rng) -> Duration {
+    /// The wait before the very first attempt: entry 1 of a list. `None` where there is none.
+    pub fn before_first(&self, rng: &mut fastrand::Rng) -> Option<Duration> {
         match &self.waits {
-            Waits::List(list) => self.spread_over(list.first().copied().unwrap_or_default(), rng),
-            Waits::Exponential { .. } | Waits::Fixed(_) => Duration::ZERO,
+            Waits::List(list) => {
+                let first = list.first().filter(|wait| !wait.is_zero())?;
+                Some(self.spread_over(*first, rng))
+            }
+            Waits::Exponential { .. } | Waits::Fixed(_) => None,
         }
     }
 

@@ -18,7 +18,8 @@ pub struct Spec {
     #[schemars(range(min = 1))]
     pub max_attempts: Option<u32>,
     /// How waits grow: `exponential` (the default: a random time up to a cap that doubles), `fixed`, or the waits
-    /// themselves, such as `[0s, 5s, 10s, 20s]`: the first is the wait before the first attempt, the last one repeats.
+    /// themselves, such as `[0s, 5s, 10s, 20s]`: the first is the wait before the first attempt, from when the record's turn has
+    /// come; the last one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
     /// `exponential`: the cap of the first wait; `fixed`: every wait. Default 1s.
