@@ -20,7 +20,6 @@ pub(super) struct Signer {
 }
 
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "at most ten of them in a stage")]
 enum Key {
     /// `whsec_`: shared with the receiver.
     Shared(Hmac<Sha256>),
