@@ -342,6 +342,13 @@ pub struct Progress {
     /// Whether the wait before its first attempt is over, where the file asks for one. Forgotten by a restart: then it
     /// waits anew.
     pub waited: bool,
+    /// Which of the records that it publishes Kafka has acknowledged while others are owed: a bit for each of the first 64,
+    /// in order. Lost by a crash.
+    pub acked: u64,
+}
+
+fn bit(index: usize) -> u64 {
+    u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)).unwrap_or(0)
 }
 
 /// How far a record is whose parts are delivered apart.
@@ -356,6 +363,16 @@ pub struct Parts {
 }
 
 impl Progress {
+    /// Whether Kafka has acknowledged the published record of this index.
+    pub fn is_acked(&self, index: usize) -> bool {
+        bit(index) & self.acked != 0
+    }
+
+    /// Kafka has acknowledged it.
+    pub fn set_acked(&mut self, index: usize) {
+        self.acked |= bit(index);
+    }
+
     /// Of a record that nobody has touched.
     pub const FRESH: Progress = Progress {
         attempts: 0,
@@ -364,6 +381,7 @@ impl Progress {
         restored: false,
         parts: None,
         waited: false,
+        acked: 0,
     };
 }
 

@@ -74,6 +74,16 @@ impl Gate {
         self.holds.is_held() || self.breaker.state() != State::Closed
     }
 
+    /// A DLQ took a record: what records waited for is over.
+    pub fn dlq_took(&mut self) -> Option<Turned> {
+        self.holds.end(HoldCause::Dlq).then_some(Turned::Ended(HoldCause::Dlq))
+    }
+
+    /// Ends what records waited for by themselves and none has met for long.
+    pub fn forget_healed(&mut self, now: Instant) {
+        self.holds.forget_healed(now);
+    }
+
     /// Whether a hold may want to try the record at this position again.
     pub fn may_want(&self, position: u64) -> bool {
         self.raisers.values().any(|raiser| raiser.position == position)

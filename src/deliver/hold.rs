@@ -13,8 +13,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Within this time after a hold has ended, the record that raises it again is at fault itself.
 const BLAME: Duration = Duration::from_secs(60);
-/// After this time a held stage lets go of bodies that it has not started.
-const LET_GO: Duration = Duration::from_secs(30);
+/// After this time what no record meets any more counts as healed: longer than a record may wait for its delivery report.
+const HEALED: Duration = Duration::from_secs(180);
 /// How many records that have raised holds are remembered.
 const RAISERS: usize = 1_024;
 
@@ -27,6 +27,8 @@ pub enum Remedy {
     Again,
     /// What is owed to Kafka is tried again, soon at first.
     Owed,
+    /// The record that raised it waits by itself; the stage goes on, and only says so.
+    Record,
     /// The receiver's own word: as `Probe`, but only after a reload or `weir resume`.
     Word,
     /// A person acts, and says so: an offset reset.
@@ -38,7 +40,8 @@ pub fn remedy(cause: HoldCause) -> Remedy {
     match cause {
         HoldCause::Auth | HoldCause::Tls | HoldCause::Redirect | HoldCause::BlockedAddress => Remedy::Probe,
         HoldCause::NoDlq | HoldCause::Invalid => Remedy::Again,
-        HoldCause::Dlq | HoldCause::Kafka | HoldCause::TopicMissing => Remedy::Owed,
+        HoldCause::Kafka | HoldCause::TopicMissing => Remedy::Owed,
+        HoldCause::Dlq => Remedy::Record,
         HoldCause::Gone | HoldCause::Disabled => Remedy::Word,
         HoldCause::OutOfRange | HoldCause::Breaker => Remedy::Person,
     }
@@ -53,7 +56,7 @@ pub struct Hold {
     pub message: String,
     /// Since when.
     pub since: SystemTime,
-    held: Instant,
+    raised: Instant,
     raised_by: Record,
     next: Option<Instant>,
     wait: Duration,
@@ -120,18 +123,19 @@ impl Holds {
         }
         if let Some(hold) = self.active.get_mut(&cause) {
             message.clone_into(&mut hold.message);
+            hold.raised = now.mono;
             return false;
         }
         let (next, wait) = match remedy(cause) {
             Remedy::Probe | Remedy::Again => (Some(PROBE_EVERY), PROBE_EVERY),
             Remedy::Owed => (Some(FIRST_WAIT), FIRST_WAIT.saturating_mul(2)),
-            Remedy::Word | Remedy::Person => (None, PROBE_EVERY),
+            Remedy::Word | Remedy::Person | Remedy::Record => (None, PROBE_EVERY),
         };
         let hold = Hold {
             cause,
             message: message.to_owned(),
             since: now.wall,
-            held: now.mono,
+            raised: now.mono,
             raised_by: record,
             next: next.and_then(|wait| now.mono.checked_add(wait)),
             wait,
@@ -145,7 +149,9 @@ impl Holds {
     pub fn due(&self, now: Instant) -> Option<Due> {
         self.active.values().find(|hold| !hold.trying && hold.next.is_some_and(|next| next <= now)).map(
             |hold| match remedy(hold.cause) {
-                Remedy::Probe | Remedy::Word | Remedy::Person => Due::Probe(hold.cause, hold.raised_by.key),
+                Remedy::Probe | Remedy::Word | Remedy::Person | Remedy::Record => {
+                    Due::Probe(hold.cause, hold.raised_by.key)
+                }
                 Remedy::Again | Remedy::Owed => Due::Again(hold.cause),
             },
         )
@@ -180,7 +186,7 @@ impl Holds {
             .values()
             .filter(|hold| match remedy(hold.cause) {
                 Remedy::Probe | Remedy::Word => hold.trying,
-                Remedy::Again | Remedy::Owed | Remedy::Person => false,
+                Remedy::Again | Remedy::Owed | Remedy::Person | Remedy::Record => false,
             })
             .map(|hold| hold.cause)
             .collect();
@@ -201,7 +207,8 @@ impl Holds {
 
     /// A reload or `weir resume`: every cause is tried at once, also the receiver's own word.
     pub fn resume(&mut self, now: Instant) {
-        for hold in self.active.values_mut().filter(|hold| remedy(hold.cause) != Remedy::Person) {
+        let by_itself = |hold: &&mut Hold| !matches!(remedy(hold.cause), Remedy::Person | Remedy::Record);
+        for hold in self.active.values_mut().filter(by_itself) {
             hold.next = Some(now);
             hold.wait = if remedy(hold.cause) == Remedy::Owed { FIRST_WAIT } else { PROBE_EVERY };
         }
@@ -209,17 +216,20 @@ impl Holds {
 
     /// Whether the stage is held.
     pub fn is_held(&self) -> bool {
-        !self.active.is_empty()
+        self.active.keys().any(|cause| remedy(*cause) != Remedy::Record)
+    }
+
+    /// Ends what records wait for by themselves and none has met for long.
+    pub fn forget_healed(&mut self, now: Instant) {
+        self.active.retain(|cause, hold| {
+            let recent = now.saturating_duration_since(hold.raised) < HEALED;
+            remedy(*cause) != Remedy::Record || recent
+        });
     }
 
     /// What holds, by cause.
     pub fn active(&self) -> impl Iterator<Item = &Hold> {
         self.active.values()
-    }
-
-    /// Whether the stage has been held for so long that it lets go of bodies that it has not started.
-    pub fn lets_go(&self, now: Instant) -> bool {
-        self.active.values().any(|hold| now.saturating_duration_since(hold.held) >= LET_GO)
     }
 
     fn remember(&mut self, cause: HoldCause, record: Record) {
@@ -241,7 +251,7 @@ impl Hold {
         }
         self.trying = false;
         self.next = match remedy(self.cause) {
-            Remedy::Word | Remedy::Person => None,
+            Remedy::Word | Remedy::Person | Remedy::Record => None,
             Remedy::Probe | Remedy::Again | Remedy::Owed => now.checked_add(self.wait),
         };
         self.wait = self.wait.saturating_mul(2).min(PROBE_EVERY);
@@ -329,13 +339,27 @@ mod tests {
 
     #[test]
     fn what_is_owed_to_kafka_is_tried_after_1_2_up_to_30_seconds() {
-        for cause in [HoldCause::Dlq, HoldCause::Kafka, HoldCause::TopicMissing] {
+        for cause in [HoldCause::Kafka, HoldCause::TopicMissing] {
             let (mut holds, now) = (Holds::default(), start());
             holds.raise(cause, "no", A, now);
             assert_eq!(dues(&mut holds, now, 7), [1, 3, 7, 15, 31, 61, 91]);
             assert_eq!(holds.accepted(now.mono), [], "the receiver cannot end it");
             assert!(holds.end(cause) && !holds.end(cause));
         }
+    }
+
+    /// Else one bad record behind a full DLQ would stop every good one (D2).
+    #[test]
+    fn a_dlq_that_fails_is_shown_and_stops_nothing() {
+        let (mut holds, now) = (Holds::default(), start());
+        assert!(holds.raise(HoldCause::Dlq, "no", A, now), "shown");
+        assert!(!holds.is_held());
+        assert_eq!((holds.wake_at(), holds.due(after(now, 3600).mono)), (None, None));
+        assert!(!holds.raise(HoldCause::Dlq, "no", B, after(now, 100)), "shown already");
+        holds.forget_healed(after(now, 200).mono);
+        assert_eq!(holds.active().count(), 1, "somebody met it 100 s ago");
+        holds.forget_healed(after(now, 300).mono);
+        assert_eq!(holds.active().count(), 0);
     }
 
     #[test]
@@ -354,7 +378,6 @@ mod tests {
         let (mut holds, now) = (Holds::default(), start());
         holds.raise(HoldCause::Auth, "401", A, now);
         holds.raise(HoldCause::Dlq, "no", B, now);
-        assert!(!holds.lets_go(after(now, 29).mono) && holds.lets_go(after(now, 30).mono));
         holds.started(HoldCause::Auth);
         holds.accepted(now.mono);
         assert_eq!(holds.active().map(|hold| hold.cause).collect::<Vec<_>>(), [HoldCause::Dlq]);

@@ -230,7 +230,7 @@ impl Turn<'_> {
         &self,
         event: &Event,
         id: Option<&str>,
-        progress: &Progress,
+        progress: &mut Progress,
         answer: Option<Answer>,
     ) -> Ended {
         if self.stage.publish.is_empty() {
@@ -245,13 +245,19 @@ impl Turn<'_> {
                 return self.judge(Failed { progress: progress.clone(), called: false, failure });
             }
         };
-        let sends = outgoing.iter().map(|record| self.engine.outputs().records.send(record));
+        // What an earlier pass wrote is not written again.
+        let owed = outgoing.iter().enumerate().filter(|(index, _)| !progress.is_acked(*index));
+        let sends = owed
+            .map(async |(index, record)| (index, record, self.engine.outputs().records.send(record).await));
         let written = futures_util::future::join_all(sends).await;
         let mut refused = None;
-        for (record, result) in outgoing.iter().zip(written) {
+        for (index, record, result) in written {
             let series = self.engine.metrics().producer(&record.topic);
             match result {
-                Ok(_) => series.ok.inc(),
+                Ok(_) => {
+                    progress.set_acked(index);
+                    series.ok.inc();
+                }
                 Err(error) => {
                     series.error.inc();
                     refused.get_or_insert((record, error));
@@ -259,7 +265,10 @@ impl Turn<'_> {
             }
         }
         match refused {
-            None => Ended::Delivered(u32::try_from(outgoing.len()).unwrap_or(u32::MAX)),
+            None => {
+                progress.acked = 0;
+                Ended::Delivered(u32::try_from(outgoing.len()).unwrap_or(u32::MAX))
+            }
             Some((record, error)) => self.not_published(record, &error, progress, answer),
         }
     }
@@ -344,20 +353,14 @@ impl Turn<'_> {
         failure: Option<Box<Failure>>,
     ) -> Pass {
         let (stage, event) = (self.stage, &self.job.work.event);
-        let hold = |cause, message, failure| {
+        let owed = |failure| {
             let owed = Owed::DeadLetter { reason, code, failure };
-            let progress = Progress { owed, ..progress.clone() };
-            let attempts = progress.attempts;
-            Pass {
-                verdict: Verdict::Hold { cause, message, progress },
-                accepted: false,
-                attempts,
-                published: 0,
-            }
+            Progress { owed, ..progress.clone() }
         };
+        let pass = |verdict| Pass { verdict, accepted: false, attempts: progress.attempts, published: 0 };
         let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else {
             let message = format!("no `dlq` to take a record that is {}", reason.as_str());
-            return hold(HoldCause::NoDlq, message, failure);
+            return pass(Verdict::Hold { cause: HoldCause::NoDlq, message, progress: owed(failure) });
         };
         let event_id = self.event_id(code);
         let endpoint =
@@ -380,6 +383,7 @@ impl Turn<'_> {
         let mut letter = dead_letter::record(topic, event, &facts, reason, code, failure.as_deref());
         loop {
             let Err(error) = self.engine.outputs().dead_letters.send(&letter).await else {
+                self.engine.dlq_took();
                 return Pass::done(Outcome::DeadLettered(reason, code), progress.attempts);
             };
             if error.means_too_large() && dead_letter::shrink(&mut letter) {
@@ -387,7 +391,9 @@ impl Turn<'_> {
             }
             self.engine.metrics().dead_letter_write_failures.inc();
             warn!(stage = stage.service, %topic, %error, "the DLQ did not take a record");
-            return hold(HoldCause::Dlq, format!("writing to the DLQ {topic}: {error}"), failure);
+            // The record waits, and what is behind it in its lane; the others go on (D2).
+            let due = self.engine.dlq_refused(self.job, &format!("writing to the DLQ {topic}: {error}"));
+            return pass(Verdict::Again { due, progress: owed(failure) });
         }
     }
 }

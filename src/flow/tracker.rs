@@ -24,7 +24,7 @@ use super::open::{NONE, Open};
 use super::position::{Epoch, NextOffset, Now};
 use super::queue::Queue;
 use super::room::{Limits, Room};
-use super::suspect::{Lone, Suspect};
+use super::suspect::Suspect;
 use super::tried::Tried;
 use crate::event::Event;
 use crate::outcome::{Outcome, Progress};
@@ -225,10 +225,7 @@ impl Tracker {
         }
         self.closed = true;
         self.changes += 1;
-        if let Lone::Chosen { slot, .. } = self.suspect.lone() {
-            self.unchoose(slot);
-            self.enqueue(slot);
-        }
+        self.give_up_lone();
     }
 
     /// Another number of records with a body.

@@ -77,6 +77,7 @@ impl Tried {
             restored: true,
             parts: None,
             waited: true,
+            acked: 0,
         };
         let due = if wait.is_zero() { None } else { now.mono.checked_add(wait) };
         let lone = u8::from(retry.phase == Phase::FirstLone);

@@ -7,8 +7,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use super::options::{self, Cluster};
+use super::raw::TopicSeen;
 use super::{KafkaError, Partition, raw};
-use crate::event::TopicId;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,8 +54,8 @@ impl Admin {
         Ok((client.fetch_cluster_id(TIMEOUT).unwrap_or_default(), nodes))
     }
 
-    /// The id of each topic; `None` where it does not exist or the broker gives none. Blocks.
-    pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<Option<TopicId>>, KafkaError> {
+    /// Whether each topic exists, and its id. Blocks.
+    pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSeen>, KafkaError> {
         let Some(first) = topics.first() else { return Ok(Vec::new()) };
         let broker = self.client.inner().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
         raw::topic_ids(self.client.inner(), broker, topics, TIMEOUT)

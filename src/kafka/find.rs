@@ -88,7 +88,7 @@ fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) ->
     let ids = match raw::topic_ids(client, broker, names, TIMEOUT) {
         // Brokers older than 2.8 give no ids; anything else is passing, and another identity must not come of it.
         Err(error) if error.code == RDKafkaErrorCode::UnsupportedFeature => vec![None; names.len()],
-        other => other?,
+        other => other?.into_iter().map(raw::TopicSeen::id).collect(),
     };
     let all = names.iter().zip(ids).zip(counts);
     Ok(all

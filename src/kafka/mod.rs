@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use error::KafkaError;
 pub use find::Begin;
-pub use raw::Committed;
+pub use raw::{Committed, TopicSeen};
 
 use crate::event::{Event, Topic};
 

@@ -1,5 +1,5 @@
-//! Asks the cluster every 10 s what no consumer is told: whether it answers, whether a source topic was deleted and made
-//! again (B3), and where the logs end that stages read. Never on the poll threads, and never on the async workers.
+//! Asks the cluster every 10 s what no consumer is told: whether it answers, whether a source topic exists (B4) and was
+//! not deleted and made again (B3), and where the logs end that stages read. Never on the poll threads, and never on the async workers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::event::TopicId;
 use crate::flow::engine::Engine;
 use crate::kafka::admin::Admin;
 use crate::kafka::poll::PollHandle;
-use crate::kafka::{KafkaError, Partition};
+use crate::kafka::{KafkaError, Partition, TopicSeen};
 
 const EVERY: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub(super) struct Reader {
 
 struct Look {
     cluster: (String, usize),
-    ids: Vec<Option<TopicId>>,
+    topics: Vec<TopicSeen>,
     ends: HashMap<Partition, i64>,
 }
 
@@ -87,12 +87,14 @@ impl Watch {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             KafkaStatus { up: Some(true), cluster_id, nodes };
         self.readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
-        for (topic, id) in topics.iter().zip(look.ids) {
-            let Some(id) = id else { continue };
+        for (topic, seen) in topics.iter().zip(look.topics) {
+            let reads = |reader: &&Reader| reader.topics.iter().any(|name| **name == **topic);
+            let is_there = seen != TopicSeen::Missing;
+            self.readers.iter().filter(reads).for_each(|reader| reader.engine.saw_topic(topic, is_there));
+            let Some(id) = seen.id() else { continue };
             let before = known.insert(Arc::clone(topic), id);
             if before.is_some_and(|before| before != id) {
                 warn!(%topic, "the topic was deleted and made again");
-                let reads = |reader: &&Reader| reader.topics.iter().any(|name| **name == **topic);
                 self.readers.iter().filter(reads).for_each(|reader| reader.poll.look_up_again(topic));
             }
         }
@@ -100,13 +102,13 @@ impl Watch {
 }
 
 fn look(admin: &Admin, topics: &[Arc<str>], assigned: &[Partition]) -> Result<Look, KafkaError> {
-    let (cluster, ids) = (admin.cluster()?, admin.topic_ids(topics)?);
+    let (cluster, topics) = (admin.cluster()?, admin.topic_ids(topics)?);
     // A cluster that answers and does not say this is up all the same.
     let ends = admin.log_ends(assigned).unwrap_or_else(|error| {
         debug!(%error, "asking where logs end");
         Vec::new()
     });
-    Ok(Look { cluster, ids, ends: ends.into_iter().collect() })
+    Ok(Look { cluster, topics, ends: ends.into_iter().collect() })
 }
 
 /// Does something once a second until told to stop.

@@ -12,7 +12,7 @@ use super::place::{Lone, Place};
 use crate::deliver::gate::{Gate, Pick, Try, Turned};
 use crate::deliver::hold::Record as Raiser;
 use crate::flow::report::{Held, StageReport};
-use crate::flow::{Applied, Counts, Epoch, Limits, Now, Order, Tracker, Work};
+use crate::flow::{Applied, Candidate, Counts, Epoch, Limits, Now, Order, Tracker, Work};
 use crate::kafka::Partition;
 use crate::outcome::{HoldCause, Verdict};
 use crate::plan::{self, Stage};
@@ -56,7 +56,7 @@ pub(super) struct Board {
     uncommitted: Duration,
     pub(super) gate: Gate,
     pub(super) rng: fastrand::Rng,
-    lone: Lone,
+    pub(super) lone: Lone,
     /// Cancelled with the engine, and so every place with it.
     end: CancellationToken,
     service: String,
@@ -217,7 +217,7 @@ impl Board {
 
     /// The next record to work on; while the stage is shut, what may be tried.
     pub(super) fn take(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {
-        if self.paused || !self.outside.is_empty() {
+        if self.stands_still() {
             return None;
         }
         if self.gate.is_shut() {
@@ -244,10 +244,10 @@ impl Board {
         if self.in_flight >= self.max_in_flight {
             return None;
         }
-        let keys = self.trackers().flat_map(Tracker::candidates).map(|candidate| candidate.key);
+        let keys = self.giving(now.mono).map(|(_, candidate)| candidate.key);
         let (tried, pick) = self.gate.try_now(keys, now.mono)?;
-        let Some((slot, offset)) = self.find(pick) else {
-            if matches!(pick, Pick::Record(_)) {
+        let Some((slot, offset)) = self.find(pick, now.mono) else {
+            if matches!(pick, Pick::Record(raiser) if !self.is_open(raiser)) {
                 turned.extend(self.gate.vanished(tried));
             }
             return None;
@@ -261,19 +261,31 @@ impl Board {
     }
 
     /// Where the picked record is: place and offset.
-    fn find(&self, pick: Pick) -> Option<(usize, i64)> {
-        let all = || {
-            let trackers = self.places.iter().enumerate();
-            trackers.flat_map(|(slot, place)| {
-                place.tracker.iter().flat_map(Tracker::candidates).map(move |candidate| (slot, candidate))
-            })
-        };
+    fn find(&self, pick: Pick, now: Instant) -> Option<(usize, i64)> {
+        let all = || self.giving(now);
         let found = match pick {
             Pick::Key(key) => all().find(|(_, c)| c.key == key),
             Pick::OtherKey(key) => all().find(|(_, c)| c.key != key).or_else(|| all().next()),
             Pick::Record(raiser) => all().find(|(slot, c)| position(*slot, c.offset) == raiser.position),
         };
         found.map(|(slot, candidate)| (slot, candidate.offset))
+    }
+
+    /// What could be tried now, with its place.
+    fn giving(&self, now: Instant) -> impl Iterator<Item = (usize, Candidate<'_>)> {
+        let gives = move |place: &&Place| place.gives(now, self.uncommitted, &self.lone);
+        self.places.iter().enumerate().filter(move |(_, place)| gives(place)).flat_map(|(slot, place)| {
+            place.tracker.iter().flat_map(Tracker::candidates).map(move |candidate| (slot, candidate))
+        })
+    }
+
+    /// Whether the record that raised a hold is still to be finished here.
+    fn is_open(&self, raiser: Raiser) -> bool {
+        let places = self.places.iter().enumerate();
+        let mut open = places.flat_map(|(slot, place)| {
+            place.tracker.iter().flat_map(Tracker::open_offsets).map(move |offset| position(slot, offset))
+        });
+        open.any(|position| position == raiser.position)
     }
 
     /// The record as breaker and holds know it.
@@ -338,8 +350,18 @@ impl Board {
         at.filter(|at| *at > now)
     }
 
-    /// An assignment that has gone on for a minute forgives earlier crashes (O18).
-    pub(super) fn note_progress(&mut self, now: Instant) {
+    /// What time alone changes. An assignment that has gone on for a minute forgives earlier crashes (O18); the right to
+    /// work alone goes back where it cannot be used.
+    pub(super) fn note_time(&mut self, now: Instant) {
+        self.gate.forget_healed(now);
+        let stands_still = self.stands_still();
+        for place in &mut self.places {
+            let idle = stands_still || place.is_stalled(now, self.uncommitted);
+            if let Some(tracker) = place.tracker.as_mut().filter(|_| idle) {
+                tracker.give_up_lone();
+                place.settle_lone(&self.lone);
+            }
+        }
         for place in &mut self.places {
             if let Some(tracker) = &mut place.tracker
                 && now.saturating_duration_since(place.since) >= PROGRESS
@@ -363,7 +385,12 @@ impl Board {
 
     /// Whether nothing is started as usual.
     pub(super) fn is_shut(&self) -> bool {
-        self.gate.is_shut() || !self.outside.is_empty() || self.paused
+        self.gate.is_shut() || self.stands_still()
+    }
+
+    /// Whether nothing is started, not even a probe. A source topic that is missing holds up no other.
+    fn stands_still(&self) -> bool {
+        self.paused || self.outside.keys().any(|(cause, _)| *cause != HoldCause::TopicMissing)
     }
 
     /// Holds the stage for what only the poll thread knows, of a partition or a topic; `true` where it is new.
@@ -377,9 +404,9 @@ impl Board {
         self.outside.insert((cause, of), (now, message)).is_none()
     }
 
-    /// The topic is there after all.
-    pub(super) fn topic_is_there(&mut self, topic: &str) {
-        self.outside.remove(&(HoldCause::TopicMissing, topic.to_owned()));
+    /// The topic is there after all; `true` where it was missing.
+    pub(super) fn topic_is_there(&mut self, topic: &str) -> bool {
+        self.outside.remove(&(HoldCause::TopicMissing, topic.to_owned())).is_some()
     }
 
     pub(super) fn report(&self, now: Now, told: &Told) -> StageReport {

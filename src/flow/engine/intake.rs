@@ -87,6 +87,16 @@ impl EngineIntake {
 }
 
 impl Engine {
+    /// Whether a source topic exists, as the cluster says. One that does not holds up no other; the stage says so.
+    pub fn saw_topic(&self, topic: &str, is_there: bool) {
+        if !is_there {
+            let message = format!("the topic {topic} does not exist; it is read as soon as it does");
+            self.hold_from_outside(HoldCause::TopicMissing, topic, &message, clock::now());
+        } else if self.lock().topic_is_there(topic) {
+            info!(stage = self.plan.load().service, topic, "the topic is there now");
+        }
+    }
+
     fn hold_from_outside(&self, cause: HoldCause, of: &str, message: &str, now: Instant) {
         let new = self.lock().hold_from_outside(cause, of.to_owned(), message.to_owned(), now);
         if new {
@@ -134,7 +144,9 @@ impl Intake for EngineIntake {
         }
         {
             let mut board = self.engine.lock();
-            found.iter().for_each(|one| board.topic_is_there(&one.partition.topic));
+            for one in &found {
+                board.topic_is_there(&one.partition.topic);
+            }
         }
         self.engine.metrics.consumer.rebalances.inc();
         starts
@@ -265,11 +277,9 @@ impl Intake for EngineIntake {
                             tracker.accepted(Epoch(mark.epoch), mark.serial);
                         }
                     }
-                    Some(error) if error.means_metadata_too_large() => {
-                        // Once for an answer that refuses several.
-                        if mark.metadata.len() * 2 > self.metadata_limit {
-                            self.metadata_limit = (self.metadata_limit / 2).max(64);
-                        }
+                    // Of several the answer does not say whose text was too long: each is sent again alone.
+                    Some(error) if error.means_metadata_too_large() && answers.len() == 1 => {
+                        self.metadata_limit = (self.metadata_limit.min(mark.metadata.len()) / 2).max(64);
                         let limit = self.metadata_limit;
                         board
                             .places
@@ -342,7 +352,7 @@ impl Intake for EngineIntake {
                 }
             },
             Trouble::TopicMissing(topic) => {
-                self.engine.hold_from_outside(HoldCause::TopicMissing, &topic, &format!("the topic {topic} does not exist"), now);
+                self.engine.saw_topic(&topic, false);
             }
             Trouble::Other(error) => tracing::debug!(%error, "kafka"),
         }
@@ -353,7 +363,7 @@ impl Intake for EngineIntake {
     }
 
     fn tick(&mut self, now: Instant) {
-        self.engine.lock().note_progress(now);
+        self.engine.lock().note_time(now);
         // What waits for another stage's lone record, or for a stalled commit, is looked at again here.
         self.engine.dispatch();
         if now.saturating_duration_since(self.tidied_at) >= TIDY_EVERY {

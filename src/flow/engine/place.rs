@@ -42,6 +42,11 @@ impl Lone {
         self.with(|holder| holder.get_or_insert_with(|| Arc::clone(who)) == who)
     }
 
+    /// Whether nobody else holds it.
+    fn is_free_for(&self, who: &Arc<str>) -> bool {
+        self.with(|holder| holder.as_ref().is_none_or(|holder| holder == who))
+    }
+
     pub(super) fn release(&self, who: &Arc<str>) {
         self.with(|holder| {
             if holder.as_ref() == Some(who) {
@@ -74,9 +79,17 @@ impl Place {
         self.tracker.as_mut()?.take_at(offset, now)
     }
 
+    /// Whether a record of it would be given out now, could one be taken.
+    pub(super) fn gives(&self, now: Instant, uncommitted: Duration, lone: &Lone) -> bool {
+        let Some(tracker) = &self.tracker else { return false };
+        let may = !tracker.is_suspect() || lone.is_free_for(&self.name);
+        may && tracker.gives() && !self.is_stalled(now, uncommitted)
+    }
+
     /// Whether it stands still because no commit of it was accepted for too long (O11).
     pub(super) fn is_stalled(&self, now: Instant, uncommitted: Duration) -> bool {
-        self.tracker.is_some() && now.saturating_duration_since(self.accepted_at) > uncommitted
+        let late = now.saturating_duration_since(self.accepted_at) > uncommitted;
+        late && self.tracker.as_ref().is_some_and(|tracker| tracker.counts().uncommitted)
     }
 
     /// Gives the right back where no lone record is chosen or at work.

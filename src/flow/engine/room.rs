@@ -161,6 +161,7 @@ impl Board {
                     kept += usize::from(few);
                     few || gate.may_want(position(slot, offset))
                 });
+                place.settle_lone(&self.lone);
             }
             dropped = before - bodies(self);
         }

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tracing::error;
@@ -14,10 +14,13 @@ use crate::event::Event;
 use crate::flow::Applied;
 use crate::flow::record::{Pass, Turn};
 use crate::flow::report::Finished;
-use crate::outcome::{Code, Failure, Outcome, Verdict};
+use crate::outcome::{Code, Failure, HoldCause, Outcome, Verdict};
 use crate::plan::Stage;
 use crate::telemetry::clock::both as now;
 use crate::telemetry::metrics::StageMetrics;
+
+/// The shortest wait before a dead letter is written again; the longest is four times it.
+const DLQ_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a record ended.
 #[derive(Clone, Copy)]
@@ -123,6 +126,25 @@ impl Engine {
             attempts: finish.attempts,
             published: finish.published,
         });
+    }
+
+    /// A DLQ did not take a record: the stage says so until one is taken. When to try again.
+    pub(in crate::flow) fn dlq_refused(&self, job: &Job, message: &str) -> Instant {
+        let now = now();
+        let raiser = Board::raiser(job.slot, &job.work);
+        let (due, turned) = {
+            let mut board = self.lock();
+            let wait = DLQ_AGAIN + DLQ_AGAIN.mul_f64(3.0 * board.rng.f64());
+            (now.mono + wait, board.gate.raise(HoldCause::Dlq, message, raiser, now))
+        };
+        self.log(turned);
+        due
+    }
+
+    /// A DLQ took a record.
+    pub(in crate::flow) fn dlq_took(&self) {
+        let turned = self.lock().gate.dlq_took();
+        self.log(turned);
     }
 
     /// Judges a failed pass, asking breaker and holds.

@@ -26,9 +26,14 @@ impl Tracker {
         })
     }
 
+    /// The offsets of what is not finished.
+    pub fn open_offsets(&self) -> impl Iterator<Item = i64> {
+        self.open.iter().map(|slot| slot.offset)
+    }
+
     /// Takes the candidate at this offset, also before its time. In a suspect partition as `take`.
     pub fn take_at(&mut self, offset: i64, now: Now) -> Option<Work> {
-        if self.closed || self.covered == 0 || self.older_tasks > 0 {
+        if !self.gives() {
             return None;
         }
         if self.is_suspect() {

@@ -14,7 +14,7 @@ impl Tracker {
     /// The head of a free lane, or a retry that is due. In a suspect partition: one at a time, and only after a commit
     /// that names it was accepted; the call that chooses it returns `None`.
     pub fn take(&mut self, now: Now) -> Option<Work> {
-        if self.closed || self.covered == 0 || self.older_tasks > 0 {
+        if !self.gives() {
             return None;
         }
         while let Some(id) = self.queue.next_due(now.mono) {
@@ -39,6 +39,20 @@ impl Tracker {
     /// permit, and keeps that until `lone` is false.
     pub fn is_suspect(&self) -> bool {
         self.suspect.is_suspect(self.open.first().map(|slot| slot.offset), self.position)
+    }
+
+    /// Whether it gives records out: it is open, its first commit was accepted, and no task of an earlier assignment is
+    /// still at work.
+    pub fn gives(&self) -> bool {
+        !self.closed && self.covered > 0 && self.older_tasks == 0
+    }
+
+    /// A lone record that is chosen and not at work is not begun after all: what it waits for does not happen for now.
+    pub fn give_up_lone(&mut self) {
+        if let Lone::Chosen { slot, .. } = self.suspect.lone() {
+            self.unchoose(slot);
+            self.enqueue(slot);
+        }
     }
 
     /// Whether a lone record is chosen or at work.

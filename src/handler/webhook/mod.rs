@@ -38,7 +38,7 @@ use self::url::UrlPlan;
 use super::egress::Egress;
 use super::{BoxFuture, Call, Context, Handler, Problem, StatusRange};
 use crate::event::Event;
-use crate::outcome::{Answer, Failure};
+use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::plan::expr::ValueTemplate;
 use crate::settings::{ReferenceError, References};
 use crate::telemetry::clock;
@@ -118,6 +118,7 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
         max_response: usize::try_from(spec.max_response.0).unwrap_or(usize::MAX),
         reads_value,
         reads_id,
+        needs_answer: context.reads_answer,
         egress: Arc::clone(&context.egress),
         pool: Pool::new(at_once),
     })
@@ -216,6 +217,8 @@ struct Webhook {
     max_response: usize,
     reads_value: bool,
     reads_id: bool,
+    /// Whether what is published next is made of the answer's body.
+    needs_answer: bool,
     egress: Arc<Egress>,
     pool: Pool,
 }
@@ -268,7 +271,14 @@ impl Webhook {
         let prepared = self.plan.prepare(call, &self.egress, now)?;
         let shown = Arc::clone(&prepared.shown);
         match self.send(call, prepared, now, bounds).await {
-            Ok(answer) => classify::answer(|| self.action(&shown), &self.accept, answer, now),
+            Ok(answer) => {
+                let answer = classify::answer(|| self.action(&shown), &self.accept, answer, now)?;
+                if self.needs_answer && answer.body_end == BodyEnd::BrokenOff {
+                    let message = format!("{}: the answer's body broke off", self.action(&shown));
+                    return Err(Failure::retry(Code::Reset, message).with_answer(answer));
+                }
+                Ok(answer)
+            }
             Err(fault) => Err(classify::fault(&self.action(&shown), fault)),
         }
     }

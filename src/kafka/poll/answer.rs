@@ -183,7 +183,8 @@ impl<I: Intake> Poller<I> {
         let may_commit = self.outstanding.is_none() && now >= self.commit_again_at;
         if matches!(draining.step, DrainStep::LastCommit(_)) && may_commit {
             // What was refused, as by a generation that has moved on meanwhile, is committed once more.
-            let marks = self.intake.commits(now, Some(&draining.partitions));
+            let marks = self.next_alone(Some(&draining.partitions), now);
+            let marks = marks.unwrap_or_else(|| self.intake.commits(now, Some(&draining.partitions)));
             covered = marks.is_empty();
             self.send_commit(marks, now);
         }

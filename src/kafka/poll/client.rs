@@ -100,7 +100,7 @@ impl<I: Intake> Poller<I> {
         if self.handle.fail.swap(false, std::sync::atomic::Ordering::SeqCst) {
             raw::make_fatal(self.client.consumer.client());
         }
-        if let Some(why) = self.failed.take() {
+        if let Some((why, _)) = self.failed.take_if(|(_, not_before)| now >= *not_before) {
             self.remake(&why, now);
         }
         if self.subscribe_at.is_some_and(|at| now >= at) {
@@ -120,7 +120,7 @@ impl<I: Intake> Poller<I> {
             Ok(new) => new,
             Err(error) => {
                 error!(group, %why, %error, "the consumer has failed for good, and no new one can be made; trying again");
-                self.failed = Some(why.clone());
+                self.failed = Some((why.clone(), now + IDLE));
                 return;
             }
         };

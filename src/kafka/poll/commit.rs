@@ -17,14 +17,26 @@ impl<I: Intake> Poller<I> {
         if self.outstanding.is_some() || now < self.commit_again_at {
             return;
         }
-        if let Some(partition) = self.singly.pop() {
-            let marks = self.intake.commits(now, Some(std::slice::from_ref(&partition)));
+        if let Some(marks) = self.next_alone(None, now) {
             return self.send_commit(marks, now);
         }
         if now.duration_since(self.committed_at) >= COMMIT_EVERY || self.intake.commit_at_once() {
             let marks = self.intake.commits(now, None);
             self.send_commit(marks, now);
         }
+    }
+
+    /// The next commit of one partition alone, of those that wait for theirs; with `only`, of these.
+    pub(super) fn next_alone(&mut self, only: Option<&[Partition]>, now: Instant) -> Option<Vec<Mark>> {
+        while let Some(partition) = self.singly.pop() {
+            if only.is_none_or(|only| only.contains(&partition)) {
+                let marks = self.intake.commits(now, Some(std::slice::from_ref(&partition)));
+                if !marks.is_empty() {
+                    return Some(marks);
+                }
+            }
+        }
+        None
     }
 
     /// Sends one commit of all that changed; one is outstanding at a time (O9).

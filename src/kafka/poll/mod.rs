@@ -132,8 +132,8 @@ pub struct Poller<I> {
     unanswered: Option<Unanswered>,
     /// Look-ups begun, and clients that are closing; joined at the end.
     others: Vec<JoinHandle<()>>,
-    /// Why the client has failed for good, if it has.
-    failed: Option<KafkaError>,
+    /// Why the client has failed for good, if it has, and when to make another.
+    failed: Option<(KafkaError, Instant)>,
     /// When to subscribe: later than now where a client before has failed a moment ago.
     subscribe_at: Option<Instant>,
     /// Not before: bodies that were let go could not be sought back to.
@@ -304,8 +304,9 @@ impl<I: Intake> Poller<I> {
         let under_way = !matches!(self.rebalance, Rebalance::Steady) || self.outstanding.is_some();
         let mut timeout = if under_way || self.intake.busy() { BUSY } else { IDLE };
         let mut batch = Vec::new();
-        let mut size = 0;
-        while batch.len() < room.clamp(1, BATCH) && size <= bytes {
+        let (mut count, mut size) = (0, 0);
+        // Also what waits in its partition counts: one is polled in any case, as it may be a rebalance.
+        while count < room.clamp(1, BATCH) && size <= bytes {
             let client = self.client.consumer.client();
             let lost = || raw::assignment_lost(client);
             let Some(polled) = self.client.queue.poll(timeout, &mut self.names, lost) else {
@@ -314,6 +315,7 @@ impl<I: Intake> Poller<I> {
             timeout = Duration::ZERO;
             match polled {
                 Polled::Message(message) => {
+                    count += 1;
                     size += message.bytes;
                     batch.extend(self.stamp(message));
                 }
@@ -349,14 +351,17 @@ impl<I: Intake> Poller<I> {
     /// The room for records and bytes, once there is enough for a hand-over that is worth it; where there is none for
     /// long, everything is paused.
     fn wait_for_room(&mut self) -> (usize, usize) {
-        if self.no_room || self.parts.is_empty() {
+        let mut blocked = self.is_blocked();
+        if self.parts.is_empty() || (self.no_room && !blocked) {
             return self.room();
         }
-        let mut blocked = self.is_blocked();
         if blocked || !self.has_room(WORTH_IT) {
             self.intake.wait_for_room(BUSY);
             self.take_overflow();
             blocked = self.is_blocked();
+        }
+        if self.no_room {
+            return (0, 0);
         }
         if self.has_room(1) {
             self.full_since = None;
@@ -444,7 +449,7 @@ impl<I: Intake> Poller<I> {
             }
             _ => {
                 if error.fatal {
-                    self.failed = Some(error.clone());
+                    self.failed = Some((error.clone(), now));
                 }
                 self.intake.trouble(Trouble::Other(error), now);
             }

@@ -39,9 +39,8 @@ impl<I: Intake> Poller<I> {
             if waits || !self.intake.takes(partition) {
                 continue;
             }
-            let room = if self.no_room { 1 } else { self.intake.room().0 };
-            let count = part.overflow.len().min(room);
-            let mut batch: Vec<Fetched> = part.overflow.drain(..count).collect();
+            // It is in memory already: the stage's room is not asked for.
+            let mut batch: Vec<Fetched> = part.overflow.drain(..).collect();
             self.intake.records(&mut batch);
             for refused in batch.into_iter().rev() {
                 part.overflow.push_front(refused);

@@ -14,14 +14,33 @@ use super::{Event, Queue, check, failed, partition_of, text};
 use crate::event::TopicId;
 use crate::kafka::{KafkaError, Partition};
 
-/// Topic ids by name from the broker; `None` where the topic does not exist or the broker gives no ids. Blocks. `broker`
+/// What a broker says of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicSeen {
+    /// It does not exist.
+    Missing,
+    /// It does, with its id where the broker gives one (2.8 and newer).
+    There(Option<TopicId>),
+}
+
+impl TopicSeen {
+    /// The id, where there is one.
+    pub fn id(self) -> Option<TopicId> {
+        match self {
+            TopicSeen::Missing => None,
+            TopicSeen::There(id) => id,
+        }
+    }
+}
+
+/// Topics by name from the broker. Blocks. `broker`
 /// is asked, since librdkafka would ask the controller, and the in-process broker names one that does not exist.
 pub(crate) fn topic_ids<C: ClientContext>(
     client: &Client<C>,
     broker: i32,
     topics: &[Arc<str>],
     timeout: Duration,
-) -> Result<Vec<Option<TopicId>>, KafkaError> {
+) -> Result<Vec<TopicSeen>, KafkaError> {
     let names: Vec<CString> = topics.iter().map(|t| CString::new(&**t).unwrap_or_default()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
     let timed_out = || KafkaError::timed_out("describing topics");
@@ -55,7 +74,7 @@ pub(crate) fn topic_ids<C: ClientContext>(
             if described.is_null() { &[][..] } else { std::slice::from_raw_parts(described, count) };
         let id_of = |name: &Arc<str>| {
             let found = described.iter().find(|d| text(sys::rd_kafka_TopicDescription_name(**d)) == **name);
-            let Some(found) = found else { return Ok(None) };
+            let Some(found) = found else { return Ok(TopicSeen::Missing) };
             let error = sys::rd_kafka_TopicDescription_error(*found);
             let code = if error.is_null() {
                 Errno::RD_KAFKA_RESP_ERR_NO_ERROR
@@ -63,8 +82,8 @@ pub(crate) fn topic_ids<C: ClientContext>(
                 sys::rd_kafka_error_code(error)
             };
             match failed(code) {
-                None => Ok(uuid(sys::rd_kafka_TopicDescription_topic_id(*found))),
-                Some(error) if error.means_missing_topic() => Ok(None),
+                None => Ok(TopicSeen::There(uuid(sys::rd_kafka_TopicDescription_topic_id(*found)))),
+                Some(error) if error.means_missing_topic() => Ok(TopicSeen::Missing),
                 Some(error) => Err(error),
             }
         };

@@ -20,6 +20,7 @@ use sys::rd_kafka_resp_err_t as Errno;
 use super::{KafkaError, Partition};
 use crate::event::Header;
 
+pub use admin::TopicSeen;
 pub(crate) use admin::{log_ends, topic_ids};
 pub use consumer::Committed;
 pub(crate) use consumer::{
