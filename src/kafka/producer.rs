@@ -327,7 +327,7 @@ mod tests {
 
         // The in-process broker writes a record again whose answer was late, so the offset is not just the next one.
         assert!(producer.send(&record).await.unwrap().offset > first, "written by the new client");
-        assert_eq!(producer.in_flight(), 0);
+        tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(10))).await.unwrap().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
