@@ -9,4 +9,5 @@ pub(crate) mod metadata;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod run;
+pub(crate) mod show;
 pub(crate) mod weir;
