@@ -17,6 +17,7 @@ mod shutdown;
 mod dead_letters;
 mod held;
 mod kills;
+mod crashes;
 mod rebalance;
 mod bad_input;
 mod signatures;

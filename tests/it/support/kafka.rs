@@ -10,15 +10,18 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::support::ledger::{Dead, Sample};
 use crate::support::load;
-use crate::support::run::{Run, env, root, say};
+use crate::support::run::{Run, env, root, say, until};
 
 /// A broker. An own one goes, with its log, when this is dropped.
 #[derive(Debug)]
@@ -113,6 +116,30 @@ impl Kafka {
         }
         let made = admin.create_topics([&new], &AdminOptions::new()).await.unwrap();
         made.into_iter().next().unwrap().unwrap();
+    }
+
+    /// Gives a topic more partitions, and waits until it shows them.
+    pub(crate) async fn grow(&self, topic: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let new = [NewPartitions::new(topic, partitions)];
+        let made = admin.create_partitions(&new, &AdminOptions::new()).await.unwrap();
+        made.into_iter().next().unwrap().unwrap();
+        let shows = || async {
+            let found = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(10));
+            found.is_ok_and(|metadata| metadata.topics()[0].partitions().len() == partitions)
+        };
+        until("the new partitions", Duration::from_secs(15), shows).await;
+    }
+
+    /// Writes records to partition 0, and waits for every acknowledgement.
+    pub(crate) fn write(&self, topic: &str, records: &[(&str, &str)]) {
+        let producer: BaseProducer = self.client().set("linger.ms", "5").create().unwrap();
+        for (key, value) in records {
+            assert!(producer.send(BaseRecord::to(topic).partition(0).key(*key).payload(*value)).is_ok());
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+        let (_, end) = producer.client().fetch_watermarks(topic, 0, Duration::from_secs(10)).unwrap();
+        assert!(end >= records.len() as i64, "{topic} ends at {end}");
     }
 
     /// Changes settings of a topic.

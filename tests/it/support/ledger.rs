@@ -51,6 +51,8 @@ pub(crate) struct Arrival {
     pub(crate) webhook_id: String,
     /// `topic/partition/offset`, of `weir-event`.
     pub(crate) event: String,
+    /// Path and query, as they came.
+    pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: bytes::Bytes,
     /// Of a complete answer.

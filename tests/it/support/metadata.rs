@@ -13,6 +13,8 @@ pub(crate) struct Done {
     pub(crate) ranges: Vec<(i64, i64)>,
     /// Attempts of the records that wait, by offset.
     pub(crate) attempts: HashMap<i64, u64>,
+    /// Their phases.
+    pub(crate) phases: HashMap<i64, u8>,
     /// The assignment was not closed.
     pub(crate) open: bool,
 }
@@ -59,10 +61,12 @@ pub(crate) fn read(text: &str, committed: i64) -> Option<Done> {
             offset += i64::try_from(at.varint()?).ok()?;
             let attempts = at.varint()?;
             let (_due, _first) = (at.varint()?, at.varint()?);
-            if at.byte()? == 1 {
+            let phase = at.byte()?;
+            if phase == 1 {
                 at.take(2)?;
             }
             done.attempts.insert(offset, attempts);
+            done.phases.insert(offset, phase);
         }
     }
     at.0.is_empty().then_some(done)
@@ -101,6 +105,7 @@ fn reads_the_vectors_of_the_contract() {
     let found: Vec<i64> = (1000..1012).filter(|offset| one.has(*offset)).collect();
     assert_eq!(found, [1001, 1002, 1005, 1006, 1007, 1008, 1009, 1010]);
     assert_eq!(one.attempts, HashMap::from([(1003, 3), (1004, 8)]));
+    assert_eq!(one.phases, HashMap::from([(1003, 0), (1004, 1)]));
     let two = read("weir1.BAobLD3oBwwAgPLWygYAmlDydA", 1000).unwrap();
     assert_eq!(two, Done { open: true, ..Done::default() });
     assert_eq!(read("weir1.BAobLD3oBwwAgPLWygYAmlDydA", 1001), None);

@@ -1,5 +1,6 @@
 //! The rig. Ledgers are written by parts that no fault touches (this process); `check` judges them afterwards.
 
+pub(crate) mod canary;
 pub(crate) mod check;
 pub(crate) mod commits;
 pub(crate) mod kafka;
@@ -7,6 +8,7 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod metadata;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod run;
 pub(crate) mod show;

@@ -35,8 +35,15 @@ pub(crate) enum Mode {
 pub(crate) struct Proxy {
     port: u16,
     mode: watch::Sender<Mode>,
-    cut: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
     _tasks: JoinSet<()>,
+}
+
+/// What shows that a fault bit.
+#[derive(Debug, Default)]
+struct Seen {
+    cut: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl Proxy {
@@ -45,10 +52,10 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mode, modes) = watch::channel(Mode::Up);
-        let cut = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::<Seen>::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target, modes, cut.clone()));
-        Proxy { port, mode, cut, _tasks: tasks }
+        tasks.spawn(accept(listener, target, modes, seen.clone()));
+        Proxy { port, mode, seen, _tasks: tasks }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -61,7 +68,12 @@ impl Proxy {
 
     /// How many connections it has cut: the evidence that a fault bit.
     pub(crate) fn cut(&self) -> usize {
-        self.cut.load(Ordering::Relaxed)
+        self.seen.cut.load(Ordering::Relaxed)
+    }
+
+    /// How many pieces of data a black hole has held back: the evidence of that one.
+    pub(crate) fn held(&self) -> usize {
+        self.seen.held.load(Ordering::Relaxed)
     }
 }
 
@@ -69,16 +81,16 @@ async fn accept(
     listener: TcpListener,
     target: watch::Receiver<u16>,
     modes: watch::Receiver<Mode>,
-    cut: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
-        let (port, modes, cut) = (*target.borrow(), modes.clone(), cut.clone());
+        let (port, modes, seen) = (*target.borrow(), modes.clone(), seen.clone());
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-            if !connection(client, server, modes).await {
-                cut.fetch_add(1, Ordering::Relaxed);
+            if !connection(client, server, modes, &seen).await {
+                seen.cut.fetch_add(1, Ordering::Relaxed);
             }
         });
         while connections.try_join_next().is_some() {}
@@ -86,8 +98,13 @@ async fn accept(
 }
 
 /// Serves one connection; false where it was cut.
-async fn connection(client: TcpStream, server: TcpStream, mut modes: watch::Receiver<Mode>) -> bool {
-    let passed = Arc::new(AtomicUsize::new(0));
+async fn connection(
+    client: TcpStream,
+    server: TcpStream,
+    mut modes: watch::Receiver<Mode>,
+    seen: &Seen,
+) -> bool {
+    let passed = AtomicUsize::new(0);
     drop(client.set_nodelay(true));
     drop(server.set_nodelay(true));
     if *modes.borrow() == Mode::Reset {
@@ -95,8 +112,8 @@ async fn connection(client: TcpStream, server: TcpStream, mut modes: watch::Rece
     }
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let to_server = pump(from_client, to_server, modes.clone(), passed.clone());
-    let to_client = pump(from_server, to_client, modes.clone(), passed);
+    let to_server = pump(from_client, to_server, modes.clone(), &passed, seen);
+    let to_client = pump(from_server, to_client, modes.clone(), &passed, seen);
     let off = modes.wait_for(|mode| matches!(mode, Mode::Down | Mode::Reset));
     // The first end ends both ways: dropping the halves closes the connections.
     tokio::select! {
@@ -117,11 +134,15 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut modes: watch::Receiver<Mode>,
-    passed: Arc<AtomicUsize>,
+    passed: &AtomicUsize,
+    seen: &Seen,
 ) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return true };
+        if *modes.borrow() == Mode::BlackHole {
+            seen.held.fetch_add(1, Ordering::Relaxed);
+        }
         if modes.wait_for(|mode| *mode != Mode::BlackHole).await.is_err() {
             return true;
         }
@@ -169,6 +190,7 @@ async fn each_mode_bites() {
     proxy.set(Mode::BlackHole);
     let nothing = tokio::time::timeout(Duration::from_millis(100), echoed(&proxy, 10)).await;
     assert!(nothing.is_err(), "{nothing:?}");
+    assert!(proxy.held() > 0);
     proxy.set(Mode::Up);
     assert_eq!(echoed(&proxy, 10).await, 10);
     assert!(proxy.cut() >= 3, "{}", proxy.cut());

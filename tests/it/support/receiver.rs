@@ -97,7 +97,16 @@ impl Receiver {
         run: &Run,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Receiver::start_at(run, "127.0.0.1", script).await
+    }
+
+    /// The same on another address of loopback.
+    pub(crate) async fn start_at(
+        run: &Run,
+        ip: &str,
+        script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
+    ) -> Receiver {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, count) = watch::channel(Count::default());
         let script: Arc<Script> = Arc::new(script);
@@ -125,6 +134,11 @@ impl Receiver {
     /// L3 until now, in the order of arrival.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.ledger.book.lock().unwrap().arrivals.clone()
+    }
+
+    /// How many different records of the load have been accepted.
+    pub(crate) fn accepted(&self) -> usize {
+        self.count.borrow().accepted
     }
 
     /// Waits until there have been so many requests.
@@ -192,6 +206,7 @@ async fn answer(request: Request<Incoming>, ledger: &Ledger) -> Result<Response<
         attempt: header("weir-attempt").parse().unwrap_or_default(),
         webhook_id: header("webhook-id"),
         event: header("weir-event"),
+        target: head.uri.to_string(),
         headers: head
             .headers
             .iter()

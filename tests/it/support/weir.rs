@@ -2,7 +2,9 @@
 //! signal, their log (L7).
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub(crate) struct Site {
     brokers: String,
     /// What the runtime file says beyond the rig's own lines.
     more: String,
+    /// What librdkafka is told beyond the session's time.
+    properties: String,
     session: Duration,
 }
 
@@ -28,8 +32,8 @@ impl Site {
     pub(crate) fn new(run: &Run, kafka: &Kafka) -> Site {
         let folder = Folder::new(&run.name);
         std::fs::create_dir_all(folder.path().join("pipelines")).unwrap();
-        let (brokers, more) = (kafka.brokers().to_owned(), String::new());
-        Site { folder, brokers, more, session: Duration::from_secs(6) }
+        let (brokers, more, properties) = (kafka.brokers().to_owned(), String::new(), String::new());
+        Site { folder, brokers, more, properties, session: Duration::from_secs(6) }
     }
 
     /// Writes `pipelines/NAME.yaml`: its first line, and these.
@@ -40,11 +44,23 @@ impl Site {
     }
 
     /// A secret that `${secret:NAME}` finds.
-    pub(crate) fn secret(mut self, name: &str, value: &str) -> Site {
+    pub(crate) fn secret(self, name: &str, value: &str) -> Site {
         let secrets = self.folder.path().join("secrets");
         std::fs::create_dir_all(&secrets).unwrap();
         std::fs::write(secrets.join(name), value).unwrap();
-        self.more = format!("secrets: {{ files: {} }}\n", secrets.display());
+        let more = format!("secrets: {{ files: {} }}\n", secrets.display());
+        if self.more.contains(&more) { self } else { self.runtime(&more) }
+    }
+
+    /// More of the runtime file.
+    pub(crate) fn runtime(mut self, yaml: &str) -> Site {
+        self.more.push_str(yaml);
+        self
+    }
+
+    /// A property of librdkafka.
+    pub(crate) fn property(mut self, name: &str, value: &str) -> Site {
+        write!(self.properties, ", {name}: \"{value}\"").unwrap();
         self
     }
 
@@ -55,13 +71,22 @@ impl Site {
 
     /// Starts an instance and waits until it is ready.
     pub(crate) async fn start(&self, instance: &str) -> Weir {
+        let mut weir = self.launch(instance);
+        weir.ready().await;
+        weir
+    }
+
+    /// Starts an instance that may not live until it is ready.
+    pub(crate) fn launch(&self, instance: &str) -> Weir {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = self.folder.path().join(format!("{instance}.yaml"));
-        let (brokers, session, more) = (&self.brokers, self.session.as_millis(), &self.more);
+        let (brokers, more, properties) = (&self.brokers, &self.more, &self.properties);
+        let (session, heartbeat) = (self.session.as_millis(), self.session.as_millis() / 3);
         let text = format!(
             "instance: {instance}\nlisten: 127.0.0.1:{port}\npipelines: {folder}/pipelines\ndrain_deadline: 5s\n\
              shutdown_grace: 10s\ntelemetry: {{ log: json }}\n\
-             kafka:\n  brokers: [\"{brokers}\"]\n  properties: {{ session.timeout.ms: \"{session}\" }}\n{more}",
+             kafka:\n  brokers: [\"{brokers}\"]\n  properties: {{ session.timeout.ms: \"{session}\", \
+             heartbeat.interval.ms: \"{heartbeat}\"{properties} }}\n{more}",
             folder = self.folder.path().display(),
         );
         std::fs::write(&config, text).unwrap();
@@ -77,9 +102,19 @@ impl Site {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut weir = Weir { child, port, log };
-        weir.ready().await;
-        weir
+        Weir { child, port, log }
+    }
+
+    /// What `weir check` says of the pipelines, and its exit code.
+    pub(crate) async fn check(&self) -> (i32, String) {
+        let config = self.folder.path().join("check.yaml");
+        let folder = self.folder.path().display();
+        std::fs::write(&config, format!("pipelines: {folder}/pipelines\n{}", self.more)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["check", "--config"]).arg(&config).current_dir(self.folder.path());
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
     }
 }
 
@@ -104,7 +139,7 @@ impl Weir {
         panic!("not ready within 30 s:\n{}", self.log());
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
@@ -131,6 +166,38 @@ impl Weir {
             Ok(ended) => ended.unwrap(),
             Err(_) => panic!("it did not end within {bound:?}:\n{}", self.log()),
         }
+    }
+
+    /// Waits until it has ended (true), or the condition holds (false).
+    pub(crate) async fn ends_before(
+        &mut self,
+        what: &str,
+        bound: Duration,
+        condition: impl AsyncFn(&Weir) -> bool,
+    ) -> bool {
+        let deadline = tokio::time::Instant::now() + bound;
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            if condition(self).await {
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "neither ended nor, within {bound:?}: {what}");
+            crate::support::run::pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The end by a SIGKILL that somebody else has sent, as an entry of L6.
+    ///
+    /// # Panics
+    /// Where it has ended in another way.
+    pub(crate) async fn killed(mut self, run: &Run, of: &Watched<'_>) -> Fault {
+        let ended = self.end(Duration::from_secs(15)).await;
+        let at = run.now();
+        assert_eq!(ended.signal(), Some(9), "it ended by itself, {ended}:\n{}", self.log());
+        let evidence = format!("it was ended by {ended}");
+        Fault { at, what: "kill -9", evidence, committed: state(&of.committed(run).await) }
     }
 
     /// SIGKILL, as an entry of L6: what the group had committed by then is in it.
