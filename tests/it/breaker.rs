@@ -1,0 +1,47 @@
+//! An outage raises the lag, not the DLQ, also where a single key is all there is and the process restarts (H36).
+
+use std::time::Duration;
+
+use crate::delivery::Stage;
+use crate::support::check;
+use crate::support::ledger::Ledgers;
+use crate::support::load::Load;
+use crate::support::receiver::status;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_of_failures_costs_one_dead_letter_over_five_restarts() {
+    let retry = "retry: { max_attempts: 2, backoff: fixed, initial_delay: 100ms }\n";
+    let mut stage = Stage::set("breaker", retry, |_| status(500)).await;
+    stage.site = stage.site.session(Duration::from_secs(2));
+    let dlq = format!("{}.dlq", stage.topic);
+    let load = Load { events: 12, keys: 1, size: 200, rate: None };
+    let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    let commits = stage.commits();
+    let mut faults = Vec::new();
+    let mut weir = stage.site.start("one").await;
+    let mut requests = 0;
+    for restart in 0..=5 {
+        weir.holds("breaker").await;
+        // A probe more than what opened it, so that failed probes are judged too.
+        stage.receiver.wait_for(requests + 2, Duration::from_secs(30)).await;
+        let dead = stage.kafka.read(&stage.run, &dlq);
+        assert!(dead.len() <= 1, "{} dead letters after {restart} restarts", dead.len());
+        if restart == 5 {
+            break;
+        }
+        if restart % 2 == 0 {
+            faults.push(weir.kill(&stage.run, &stage.watched()).await);
+        } else {
+            assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+        }
+        requests = stage.receiver.arrivals().len();
+        weir = stage.site.start("one").await;
+    }
+    stage.receiver.script(|_| status(200));
+    let ledgers = Ledgers { faults, ..stage.ledgers(produced, commits).await };
+    check::all(&ledgers);
+    assert!(ledgers.dead.len() <= 1, "{} dead letters", ledgers.dead.len());
+    assert!(ledgers.dead.iter().all(|dead| dead.header("weir-reason") == Some("exhausted")));
+    assert_eq!(stage.receiver.accepted() + ledgers.dead.len(), load.events);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
