@@ -23,6 +23,7 @@ mod starts;
 mod breaker;
 mod rebalance;
 mod bad_input;
+mod answers;
 mod signatures;
 mod topics;
 mod metrics;
