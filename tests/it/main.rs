@@ -24,6 +24,7 @@ mod breaker;
 mod rebalance;
 mod bad_input;
 mod answers;
+mod egress;
 mod signatures;
 mod topics;
 mod metrics;
