@@ -21,6 +21,7 @@ mod crashes;
 mod phases;
 mod starts;
 mod breaker;
+mod links;
 mod rebalance;
 mod bad_input;
 mod answers;
