@@ -195,6 +195,26 @@ fn cited_rules_are_written_down() {
 }
 
 #[test]
+fn seeds_of_failed_properties_are_run() {
+    let folder = Path::new("proptest-regressions");
+    let mut seeds = 0;
+    for path in files(&root().join(folder), &|path| path.extension().is_some_and(|ext| ext == "txt")) {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        // Where the test has moved, its seeds are not found any more, and nobody says so.
+        let test = root().join("src").join(path.strip_prefix(folder).unwrap()).with_extension("rs");
+        let source = std::fs::read_to_string(&test).unwrap_or_default();
+        assert!(source.contains("proptest! {"), "{} has no property: move its seeds", test.display());
+        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            let seed = line.strip_prefix("cc ").and_then(|line| line.split(' ').next()).unwrap_or_default();
+            let whole = seed.len() == 64 && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(whole, "{}: not a seed: {line}", path.display());
+            seeds += 1;
+        }
+    }
+    assert!(seeds > 0, "the tracker has some");
+}
+
+#[test]
 fn no_path_of_a_machine() {
     let paths = ["work", "root", "home"].map(|folder| format!("/{folder}/"));
     let mut wrong = Vec::new();
