@@ -58,3 +58,28 @@ async fn latest_is_settled_once_and_a_partition_added_meanwhile_starts_at_its_be
     assert_eq!(bodies, expected);
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_added_under_way_is_read_from_its_beginning() {
+    let mut stage = Stage::set("grows", "", |_| status(200)).await;
+    let yaml = format!(
+        "source: {{ topic: {0}, start: latest }}\nhandler: {1}\ndlq: {0}.dlq\n",
+        stage.topic,
+        stage.receiver.url()
+    );
+    // How soon a new partition is noticed: after a minute by default.
+    let site =
+        stage.site.pipeline(&stage.topic, &yaml).property("topic.metadata.refresh.interval.ms", "3000");
+    stage.site = site;
+    let weir = stage.site.start("one").await;
+    let settled = || async { stage.watched().committed(&stage.run).await.len() == PARTITIONS as usize };
+    until("an offset for each partition", Duration::from_secs(15), settled).await;
+    // Written at once: before anybody reads there, but for the rare run in which the metadata is fetched just now.
+    stage.kafka.grow(&stage.topic, 7).await;
+    write(&stage, "early", 6);
+    let watched = Watched { partitions: 7, ..stage.watched() };
+    stage.receiver.wait_for(1, Duration::from_secs(20)).await;
+    watched.all_committed(&stage.run, &[(6, 1)].into()).await;
+    assert_eq!(&stage.receiver.arrivals()[0].body[..], b"early-6");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
