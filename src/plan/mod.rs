@@ -3,6 +3,8 @@
 pub mod expr;
 pub mod check;
 mod compile;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod place;
 mod stage;
 

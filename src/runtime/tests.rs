@@ -9,15 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Config, Runtime};
-use crate::codec::Format;
-use crate::deliver::{judge, retry};
 use crate::event::Outgoing;
 use crate::handler::{BoxFuture, Call, Handler};
 use crate::kafka::embedded::Embedded;
 use crate::kafka::producer::Producer;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
-use crate::plan::Start;
-use crate::plan::{DeadLetters, OnOutOfRange, OnTombstone, Order, Plan, Revision, Source, Stage};
+use crate::plan::fixture::stage;
+use crate::plan::{Plan, Revision};
 use crate::telemetry::metrics::Metrics;
 
 /// What arrived: key and value, in order of acceptance.
@@ -77,35 +75,8 @@ impl Handler for Script {
 }
 
 fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
-    let spec: retry::Spec =
-        serde_json::from_str(r#"{"initial_delay": "20ms", "max_delay": "50ms"}"#).unwrap();
-    let retry = retry::Policy::build(&spec, Duration::from_secs(3600)).unwrap();
-    let stage = Stage {
-        service: "orders".into(),
-        pipeline: "orders".into(),
-        stage: None,
-        revision: Revision::of(""),
-        source: Source {
-            topics: vec!["in".into()],
-            group: "weir.orders".into(),
-            start: Start::Earliest,
-            format: Format::Json,
-            on_tombstone: OnTombstone::Skip,
-            on_out_of_range: OnOutOfRange::Pause,
-        },
-        order: Order::Key,
-        max_in_flight: 16,
-        paused: false,
-        steps: Vec::new(),
-        handler: Some(handler),
-        publish: Vec::new(),
-        policy: judge::Policy { retry, dlq: true, on_invalid: judge::OnInvalid::Dlq },
-        breaker: None,
-        dlq: Some(DeadLetters { topic: Arc::from("in.dlq") }),
-        looks_into_payload: false,
-        needs_id: false,
-    };
-    Arc::new(Plan { pipeline: "orders".into(), revision: Revision::of(""), stages: vec![Arc::new(stage)] })
+    let stages = vec![Arc::new(stage(Some(handler)))];
+    Arc::new(Plan { pipeline: "orders".into(), revision: Revision::of(""), stages })
 }
 
 fn config(embedded: &Embedded) -> Config {
@@ -228,4 +199,64 @@ async fn a_consumer_that_has_failed_for_good_is_made_anew_and_goes_on_from_what_
     assert!(running.await.unwrap().clean);
     // What was in flight or not committed yet may have come twice; in order of its key all the same.
     assert!(arrived.lock().unwrap().len() <= 800);
+}
+
+/// Accepts nothing until its gate is open, and everything from then on.
+#[derive(Debug)]
+struct Gate {
+    open: tokio::sync::watch::Receiver<bool>,
+    accepted: tokio::sync::watch::Sender<usize>,
+}
+
+impl Handler for Gate {
+    fn attempt<'a>(&'a self, batch: &'a [Call<'a>]) -> BoxFuture<'a, Vec<Result<Answer, Failure>>> {
+        Box::pin(async move {
+            // The sender outlives every attempt.
+            self.open.clone().wait_for(|open| *open).await.ok();
+            self.accepted.send_modify(|count| *count += batch.len());
+            let answer = || Answer {
+                status: 200,
+                headers: Vec::new(),
+                body: Bytes::new(),
+                body_end: BodyEnd::Complete,
+            };
+            batch.iter().map(|_| Ok(answer())).collect()
+        })
+    }
+}
+
+/// Three partitions hold less than their share of what the stage may hold, so none is paused: what is polled beyond must
+/// neither grow without bound nor be taken in one by one once the receiver is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_that_was_full_is_quick_again_when_its_receiver_is() {
+    const RECORDS: usize = 30_000;
+    let embedded = Embedded::start().unwrap();
+    embedded.create_topic("in", 3).unwrap();
+    produce(&embedded, 0, RECORDS).await;
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let (accepted, mut arrived) = tokio::sync::watch::channel(0);
+    let plans = [plan(Arc::new(Gate { open: gate, accepted }))];
+    let runtime = Runtime::start(config(&embedded), &plans, &Metrics::new(), None).unwrap();
+    let engine = Arc::clone(&runtime.stages[0].engine);
+    let (stop, force) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    let running = tasks.spawn(runtime.run(stop.clone(), force));
+
+    // It fills up, and stays so for a while.
+    let fills = async {
+        while engine.report().open < 3_000 {
+            tokio::task::yield_now().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(8), fills).await.is_err());
+    let report = engine.report();
+    assert!((3_000..=5_000).contains(&report.open), "{} are open", report.open);
+
+    open.send(true).unwrap();
+    let all = arrived.wait_for(|count| *count >= RECORDS);
+    let in_time = tokio::time::timeout(Duration::from_secs(30), all).await.is_ok();
+    assert!(in_time, "{} of {RECORDS} after 30 s", *arrived.borrow());
+    stop.cancel();
+    assert!(running.await.unwrap().clean);
 }

@@ -207,3 +207,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
