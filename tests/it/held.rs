@@ -1,12 +1,16 @@
-//! A stage that is held for long lets go of what it has read ahead, and loses nothing of it (M11).
+//! A stage that is held for long lets go of what it has read ahead, and loses nothing of it (M11); one that was full goes on
+//! at once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::delivery::Stage;
 use crate::support::check;
+use crate::support::kafka::shared;
 use crate::support::load::Load;
-use crate::support::receiver::status;
-use crate::support::run::until;
+use crate::support::receiver::{Receiver, status};
+use crate::support::run::{Run, until};
+use crate::support::weir::Site;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stage_that_is_held_for_long_lets_go_of_its_bodies_and_loses_none() {
@@ -29,5 +33,28 @@ async fn a_stage_that_is_held_for_long_lets_go_of_its_bodies_and_loses_none() {
     let accepted = ledgers.arrivals.iter().filter(|arrival| arrival.accepted()).count();
     assert_eq!(accepted, load.events, "each accepted once, after {refused} refusals");
     assert_eq!(received as usize, load.events, "what is read again counts once");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// Three partitions hold less than their share of what the stage may hold, so none is paused for it: what is polled beyond
+/// must neither pile up nor be taken in one by one afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_that_was_full_is_quick_again_when_its_receiver_is() {
+    const STALLED: usize = 256;
+    let (run, kafka) = (Run::new("quick-again"), shared());
+    kafka.create(&run.name, 3, &[]).await;
+    let load = Load { events: 30_000, keys: 500, size: 100, rate: None };
+    load.produce(&run, kafka, &run.name).await;
+    let seen = AtomicUsize::new(0);
+    let receiver = Receiver::start(&run, move |_| {
+        let is_stalled = seen.fetch_add(1, Ordering::Relaxed) < STALLED;
+        status(200).after(Duration::from_secs(if is_stalled { 4 } else { 0 }))
+    })
+    .await;
+    let yaml = format!("source: {0}\nhandler: {1}\ndlq: {0}.dlq\n", run.name, receiver.url());
+    let weir = Site::new(&run, kafka).pipeline(&run.name, &yaml).start("one").await;
+    receiver.wait_for(STALLED, Duration::from_secs(30)).await;
+    receiver.wait_for_accepted(load.events, Duration::from_secs(60)).await;
+    assert_eq!(receiver.arrivals().len(), load.events, "each once");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
