@@ -7,7 +7,7 @@ use crate::flow::fixture::{
     TOPIC, WIDE, again, commit, done, later, now, offsets, record, started, take_all, with_keys,
 };
 use crate::flow::metadata::{Decoded, Phase, Restored, Retry, decode};
-use crate::flow::{Admitted, Applied, Commit, Epoch, NextOffset, Now, Order, Tracker};
+use crate::flow::{Admitted, Applied, Commit, Epoch, Limits, NextOffset, Now, Order, Room, Tracker};
 use crate::outcome::{Code, Outcome, Owed, Reason, Verdict};
 
 fn restored(commit: &Commit) -> Restored {
@@ -241,6 +241,42 @@ fn a_crash_loop_ends() {
     assert_eq!(owed, Some(Owed::DeadLetter { reason: Reason::Invalid, code: Code::Crashed, failure: None }));
     assert_eq!(stored.retries.iter().find(|retry| retry.offset == 5).map(|retry| retry.attempts), Some(2));
     assert!(finished.contains(&4), "its neighbours are delivered: {finished:?}");
+}
+
+/// The same where a process does much between two commits and only makes those that work waits for: what it had at work is
+/// still where the next one looks.
+#[test]
+fn a_crash_loop_ends_where_a_process_comes_far_without_a_commit() {
+    const KILLS: i64 = 25;
+    let (now, limits) = (now(), Limits { records: 4, ..WIDE });
+    let mut stored = Restored::fresh(NextOffset(0), 1);
+    let mut crashes = 0;
+    'processes: while crashes < 20 {
+        let epoch = crashes + 1;
+        let mut tracker = Tracker::assigned(Epoch(epoch), TOPIC, stored.clone(), Order::Key, limits, now);
+        let mut next = stored.next.0;
+        for _ in 0..1_000 {
+            while next < 40 && tracker.room() == Room::Open {
+                tracker.admit(record(epoch, next, None));
+                next += 1;
+            }
+            if tracker.commit_is_urgent() {
+                stored = restored(&commit(&mut tracker, now).unwrap());
+            }
+            for work in take_all(&mut tracker, now) {
+                if work.event.origin.offset != KILLS {
+                    done(&mut tracker, work);
+                } else if work.progress.owed == Owed::Attempt {
+                    crashes += 1;
+                    continue 'processes;
+                } else {
+                    break 'processes;
+                }
+            }
+        }
+        panic!("stuck in process {epoch}");
+    }
+    assert_eq!(crashes, 5);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{Counts, Tracker};
-use crate::flow::metadata::{self, Retry};
+use crate::flow::metadata::{self, Cut, Retry};
 use crate::flow::position::{Commit, Epoch, NextOffset, Now};
-use crate::flow::suspect::Lone;
+use crate::flow::suspect::{self, Lone};
 
 impl Tracker {
     /// What to commit; `None` where nothing has changed since the last accepted one. One at a time is outstanding.
@@ -29,6 +29,8 @@ impl Tracker {
         };
         let (metadata, cut) = view.encode(self.limits.metadata);
         self.written = metadata.len();
+        let named = if cut == Cut::default() { suspect::named(base, &done, &retries) } else { base };
+        self.suspect.made(self.changes, named);
         Some(Commit { epoch: self.epoch, next: NextOffset(base), metadata, serial: self.changes, cut })
     }
 
@@ -36,6 +38,7 @@ impl Tracker {
     pub fn accepted(&mut self, epoch: Epoch, serial: u64) {
         if epoch == self.epoch {
             self.covered = self.covered.max(serial.min(self.changes));
+            self.suspect.accepted(serial);
         }
     }
 
@@ -43,7 +46,15 @@ impl Tracker {
     /// until the tick.
     pub fn commit_is_urgent(&self) -> bool {
         let chosen = matches!(self.suspect.lone(), Lone::Chosen { serial, .. } if serial > self.covered);
-        !self.closed && (self.covered == 0 || chosen)
+        !self.closed && (self.covered == 0 || chosen || self.runs_ahead())
+    }
+
+    /// Whether nothing more is started before a commit is accepted: after a crash no record runs further above what the
+    /// last one names than a partition may hold. Else the next owner could not tell where to look for the reason (K10).
+    pub(super) fn runs_ahead(&self) -> bool {
+        let ahead = self.position.saturating_sub(self.suspect.reach());
+        let holds = i64::try_from(self.limits.records).unwrap_or(i64::MAX);
+        self.crashes > 0 && self.covered < self.changes && ahead > holds
     }
 
     /// Figures for metrics and the API.

@@ -26,6 +26,9 @@ impl Tracker {
         if self.is_suspect() {
             return self.pick_lone(now);
         }
+        if self.runs_ahead() {
+            return None;
+        }
         let id = self.queue.take()?;
         self.start(id, false)
     }
