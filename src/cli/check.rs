@@ -48,8 +48,11 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
         sources.iter().map(|source| PipelineFile::parse(source, &mut findings)).collect();
     let references = &loaded.settings.references;
     plan::check::check(&files, references, &mut findings);
-    let guard = Egress::new(&loaded.egress, &[]).or_else(|_| Egress::new(&egress::Spec::default(), &[]));
-    if let Ok(egress) = guard {
+    let guard = Egress::new(&loaded.egress, &[]);
+    if let Err(problems) = &guard {
+        findings.extend(super::load::egress_findings(problems.clone(), loaded));
+    }
+    if let Ok(egress) = guard.or_else(|_| Egress::new(&egress::Spec::default(), &[])) {
         let environment = plan::Environment { references, egress: Arc::new(egress) };
         for file in &files {
             plan::compile(file, &environment, &mut findings);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Global;
 use super::exit::{CliError, Exit};
 use super::terminal::Terminal;
+use crate::handler::Problem;
 use crate::handler::egress::Egress;
 use crate::plan::{self, Plan};
 use crate::settings::{self, Settings};
@@ -154,8 +155,15 @@ fn egress(loaded: &runtime::Loaded, terminal: &mut Terminal) -> Result<Arc<Egres
         Ok(egress) => return Ok(Arc::new(egress)),
         Err(problems) => problems,
     };
+    let mut findings = egress_findings(problems, loaded);
+    print(&mut findings, terminal)?;
+    Err(CliError::new(Exit::BadConfig, "`egress` has errors; nothing was started"))
+}
+
+/// What is wrong with `egress`, where it is written.
+pub(super) fn egress_findings(problems: Vec<Problem>, loaded: &runtime::Loaded) -> Vec<Diagnostic> {
     let block = Path::root().then("egress");
-    let mut findings: Vec<Diagnostic> = problems
+    problems
         .into_iter()
         .map(|problem| {
             let path =
@@ -169,9 +177,7 @@ fn egress(loaded: &runtime::Loaded, terminal: &mut Terminal) -> Result<Arc<Egres
                 None => found,
             }
         })
-        .collect();
-    print(&mut findings, terminal)?;
-    Err(CliError::new(Exit::BadConfig, "`egress` has errors; nothing was started"))
+        .collect()
 }
 
 /// Whether a pipeline has all the labels that this instance takes.

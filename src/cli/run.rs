@@ -124,6 +124,7 @@ pub(super) async fn until_stopped(config: Config, loaded: &Loaded) -> Result<Exi
     let stop = Stop::on_signals(&tasks, ended.clone())?;
     let instance = Instance::start(config, loaded, None, &stop).await?;
     info!(
+        instance = loaded.settings.instance,
         address = %instance.address(),
         pipelines = loaded.pipelines.len(),
         broken = loaded.broken.len(),

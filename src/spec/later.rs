@@ -30,6 +30,7 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.handler.webhook.batch", &[], 0),
     ("stage.handler.webhook.auth.oauth2", &[], 1),
     ("stage.handler.webhook.tls", &[], 0),
+    ("stage.handler.webhook.probe", &["head", "options"], 0),
     ("stage.handler.webhook.proxy", &[], 0),
     ("stage.handler.webhook.rate", &[], 0),
     ("stage.handler.webhook.compress", &[], 0),
@@ -38,13 +39,21 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.publish.[].register", &[], 0),
     ("stage.publish.[].sign", &[], 0),
     ("stage.publish.[].compression", &[], 0),
+    ("stage.publish.[].partition_by.field", &[], 1),
     ("stage.publish.[].atomic", &["true"], 0),
     ("stage.publish.[].format", &["avro", "protobuf"], 0),
     ("stage.dlq.after", &["park_key"], 0),
 ];
 
 /// The same for weir.yaml.
-const LATER_SETTINGS: &[(&str, &[&str], Up)] = &[("pipelines.git", &[], 1), ("kafka.clusters", &[], 0)];
+const LATER_SETTINGS: &[(&str, &[&str], Up)] = &[
+    ("pipelines.git", &[], 1),
+    ("kafka.clusters", &[], 0),
+    ("kafka.static_membership", &["true"], 0),
+    ("kafka.create_topics", &["true"], 0),
+    ("outbox", &[], 0),
+    ("dashboard", &[], 0),
+];
 
 /// Answers what a pipeline file asks for and this version does not do; leaves it out of what is read next.
 pub(super) fn pipeline(document: &mut Document, findings: &mut Vec<Diagnostic>) {

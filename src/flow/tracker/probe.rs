@@ -39,6 +39,9 @@ impl Tracker {
         if self.is_suspect() {
             return self.take(now);
         }
+        if self.runs_ahead() {
+            return None;
+        }
         let id = self.queue.find(|id| self.open.get(id).is_some_and(|slot| slot.offset == offset))?;
         if self.state(id) == State::Waiting {
             self.waiting -= 1;

@@ -28,9 +28,7 @@ auth:
     - { name: ci, role: viewer, token: "${secret:token_ci}" }
 telemetry: { log: json, otlp: "http://otel-collector:4317", partition_metrics: false }
 drain_deadline: 20s
-outbox: { max_retries: 20, initial_delay: 1s, max_delay: 1m }
 limits: { memory: 64MiB, body: 1MiB, uncommitted: 5s, retention: { attempts: 7d, tracking: 30d, dead_letters: 90d } }
-dashboard: { base_path: /weir, mask: [.customer.email], filters: { vip: '.customer.tier == "vip"' } }
 "#;
 
 fn environment(more: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -68,6 +66,24 @@ fn every_key_of_the_manual_is_read_and_secrets_do_not_print() {
 }
 
 #[test]
+fn what_is_not_built_yet_is_answered_where_it_is_written() {
+    let text = "\
+kafka: { brokers: [b:1], static_membership: true, create_topics: true }
+outbox: { max_retries: 20 }
+dashboard: { base_path: /weir }
+";
+    let (_, findings) = loaded(text, &[], &[]);
+    for (line, word) in
+        [(1, "static_membership: true"), (1, "create_topics: true"), (2, "outbox"), (3, "dashboard")]
+    {
+        let said = format!("`{word}` is not available yet");
+        let answered =
+            |found: &str| found.starts_with(&format!("weir.yaml:{line}:")) && found.contains(&said);
+        assert!(findings.lines().any(answered), "{word} in\n{findings}");
+    }
+}
+
+#[test]
 fn no_file_is_all_defaults() {
     let mut findings = Vec::new();
     let loaded = load(None, &environment(&[]), &[], &mut findings).unwrap();
@@ -86,7 +102,7 @@ fn flags_count_more_than_variables_and_these_more_than_the_file() {
         ("WEIR_KAFKA_BROKERS", "a:1, b:2"),
         ("WEIR_DRAIN_DEADLINE", "7s"),
         ("WEIR_VARS_BILLING_URL", "https://other"),
-        ("WEIR_KAFKA_CREATE_TOPICS", "true"),
+        ("WEIR_KAFKA_CREATE_TOPICS", "false"),
         ("WEIR_EGRESS_ALLOW_HOSTS", "[x.example]"),
         ("WEIR_PORT_7070_TCP", "tcp://10.0.0.1"),
     ];
@@ -98,7 +114,7 @@ fn flags_count_more_than_variables_and_these_more_than_the_file() {
     assert_eq!(loaded.settings.kafka.brokers, ["a:1", "b:2"]);
     assert_eq!(loaded.settings.drain_deadline, Duration::from_secs(7));
     assert_eq!(loaded.settings.references.vars["billing_url"], "https://other");
-    assert!(loaded.settings.kafka.create_topics);
+    assert!(!loaded.settings.kafka.create_topics);
     assert_eq!(loaded.egress.allow_hosts, ["x.example"]);
 }
 
