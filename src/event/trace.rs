@@ -31,6 +31,11 @@ impl Trace {
         })
     }
 
+    /// Whether the record itself says which trace it is of. Where it does not, its `tracestate` is nobody's and stays behind.
+    pub fn is_given(event: &Event) -> bool {
+        event.header("traceparent").is_some_and(|value| Trace::parse(value).is_some())
+    }
+
     /// Reads a `traceparent` value. `None` for what the standard calls invalid: another length, upper-case digits, a
     /// zero id, version `ff`. A later version is read by its first four fields.
     pub fn parse(value: &[u8]) -> Option<Trace> {

@@ -151,8 +151,7 @@ impl Plan {
         if let Some(value) = correlation_id(event, value).and_then(|id| carried(&id)) {
             headers.insert(CORRELATION, value);
         }
-        let is_traced = event.header("traceparent").is_some_and(|value| Trace::parse(value).is_some());
-        let state = event.header("tracestate").filter(|_| is_traced);
+        let state = event.header("tracestate").filter(|_| Trace::is_given(event));
         if let Some(value) = state.and_then(|state| header_value(state.clone())) {
             headers.insert(TRACESTATE, value);
         }

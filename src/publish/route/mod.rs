@@ -235,6 +235,7 @@ impl Route {
             headers.push(header("traceparent", &Trace::of(event).child()));
         }
         if !has(headers, "tracestate")
+            && Trace::is_given(event)
             && let Some(state) = event.header("tracestate")
         {
             headers.push(Header { name: Bytes::from_static(b"tracestate"), value: Some(state.clone()) });
@@ -284,9 +285,12 @@ struct Rendered {
     parsed: Value,
 }
 
-/// The headers of an event that goes on as it is: its own, but the span, which is a new one.
+/// The headers of an event that goes on as it is: its own, but the span, which is a new one, and the state of a trace that
+/// is not there.
 fn passed_on(event: &Event) -> Vec<Header> {
-    event.headers.iter().filter(|header| header.name != "traceparent").cloned().collect()
+    let given = Trace::is_given(event);
+    let stays = |header: &&Header| header.name != "traceparent" && (given || header.name != "tracestate");
+    event.headers.iter().filter(stays).cloned().collect()
 }
 
 /// Whether a path is `%response.body`, below it, or above it.

@@ -113,6 +113,23 @@ fn the_answer_is_the_value_byte_for_byte_and_the_rest_is_added() {
 }
 
 #[test]
+fn the_state_of_a_trace_that_is_not_given_stays_behind() {
+    for parent in [None, Some("rubbish")] {
+        let mut event = raw(Some("{}"));
+        event.headers.retain(|header| header.name != "traceparent");
+        event.headers.extend(parent.map(|text| header("traceparent", text)));
+        let given = answer(200, &[JSON], "{}");
+        let inputs = inputs(Some(&given));
+        let answered = render(&[route(json!({ "topic": "t" }), true)], &event, &inputs).unwrap().remove(0);
+        for record in [answered, passed(json!({ "topic": "t" }), &event)] {
+            let headers = headers(&record);
+            assert!(!headers.contains_key("tracestate"), "{headers:?}");
+            assert!(Trace::parse(headers["traceparent"].as_bytes()).is_some());
+        }
+    }
+}
+
+#[test]
 fn an_id_of_its_own_stays() {
     let record =
         answered(json!({ "topic": "t" }), &answer(200, &[JSON], r#"{"id": "p-1"}"#)).unwrap().unwrap();
