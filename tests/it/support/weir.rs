@@ -25,6 +25,7 @@ pub(crate) struct Site {
     more: String,
     /// What librdkafka is told beyond the session's time.
     properties: String,
+    variables: Vec<(&'static str, &'static str)>,
     session: Duration,
 }
 
@@ -33,7 +34,7 @@ impl Site {
         let folder = Folder::new(&run.name);
         std::fs::create_dir_all(folder.path().join("pipelines")).unwrap();
         let (brokers, more, properties) = (kafka.brokers().to_owned(), String::new(), String::new());
-        Site { folder, brokers, more, properties, session: Duration::from_secs(6) }
+        Site { folder, brokers, more, properties, variables: Vec::new(), session: Duration::from_secs(6) }
     }
 
     /// Writes `pipelines/NAME.yaml`: its first line, and these.
@@ -69,6 +70,17 @@ impl Site {
         Site { session, ..self }
     }
 
+    /// A variable that its instances find in their environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: &'static str) -> Site {
+        self.variables.push((name, value));
+        self
+    }
+
+    /// Where it lies: runtime files and logs by the instance's name, `pipelines/`.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Starts an instance and waits until it is ready.
     pub(crate) async fn start(&self, instance: &str) -> Weir {
         let mut weir = self.launch(instance);
@@ -96,6 +108,7 @@ impl Site {
             .args(["run", "--config"])
             .arg(&config)
             .current_dir(self.folder.path())
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)
@@ -294,11 +307,16 @@ impl Watched<'_> {
 
     /// Waits until everything that the topic holds is committed.
     pub(crate) async fn all_committed(&self, run: &Run, ends: &HashMap<i32, i64>) {
+        self.all_committed_within(run, ends, Duration::from_secs(15)).await;
+    }
+
+    /// The same, where something else has to happen first.
+    pub(crate) async fn all_committed_within(&self, run: &Run, ends: &HashMap<i32, i64>, bound: Duration) {
         let done = || async {
             let committed = self.committed(run).await;
             let offset = |partition: &i32| committed.iter().find(|sample| sample.partition == *partition);
             ends.iter().all(|(partition, end)| offset(partition).is_some_and(|sample| sample.offset >= *end))
         };
-        until("everything committed", Duration::from_secs(15), done).await;
+        until("everything committed", bound, done).await;
     }
 }
