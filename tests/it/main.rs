@@ -30,4 +30,5 @@ mod signatures;
 mod topics;
 mod metrics;
 mod identity;
+mod outputs;
 mod tidy;
