@@ -31,4 +31,5 @@ mod topics;
 mod metrics;
 mod identity;
 mod outputs;
+mod dlq_topic;
 mod tidy;
