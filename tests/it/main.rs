@@ -31,5 +31,6 @@ mod topics;
 mod metrics;
 mod identity;
 mod outputs;
+mod chain;
 mod dlq_topic;
 mod tidy;
