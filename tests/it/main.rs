@@ -33,4 +33,5 @@ mod identity;
 mod outputs;
 mod chain;
 mod dlq_topic;
+mod secrets;
 mod tidy;
