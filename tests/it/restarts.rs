@@ -32,9 +32,9 @@ async fn a_killed_broker_loses_nothing() {
     let watched = Watched { kafka: &kafka, group: &group, topic: &topic, partitions: PARTITIONS };
     let commits = Commits::watch(&kafka, &run, &group, &topic, PARTITIONS);
     let weir = site.start("one").await;
-    let load = Load { events: 6_000, keys: 500, size: 512, rate: Some(400) };
+    let load = Load { events: 20_000, keys: 500, size: 512, rate: Some(800) };
     let fault = async {
-        receiver.wait_for_accepted(1_500, Duration::from_secs(60)).await;
+        receiver.wait_for_accepted(5_000, Duration::from_secs(60)).await;
         let committed = state(&watched.committed(&run).await);
         let pid = kafka.kill();
         let evidence = format!("broker {pid} is gone");
