@@ -249,7 +249,9 @@ impl Turn<'_> {
         let owed = outgoing.iter().enumerate().filter(|(index, _)| !progress.is_acked(*index));
         let sends = owed
             .map(async |(index, record)| (index, record, self.engine.outputs().records.send(record).await));
+        let started = clock::now();
         let written = futures_util::future::join_all(sends).await;
+        let took = clock::now().saturating_duration_since(started);
         let mut refused = None;
         for (index, record, result) in written {
             let series = self.engine.metrics().producer(&record.topic);
@@ -257,6 +259,7 @@ impl Turn<'_> {
                 Ok(_) => {
                     progress.set_acked(index);
                     series.ok.inc();
+                    self.engine.metrics().produced(took);
                 }
                 Err(error) => {
                     series.error.inc();

@@ -197,7 +197,7 @@ fn broken_files(run: &Run) -> Vec<(String, String)> {
         with("sign: { secret: \"${secret:unsigned}\" }"),
         format!("source: {}.none\npublish: {{ topic: \"${{secret:broken}}\" }}\n", run.name),
         format!("source: {}.none\npublish: {{ topic: \"out ${{secret:query}}/{{{{ .id }}}}\" }}\n", run.name),
-        format!("source: \"${{secret:broken}}\"\nhandler: http://127.0.0.1/hook\n"),
+        "source: \"${secret:broken}\"\nhandler: http://127.0.0.1/hook\n".to_owned(),
         format!("source: {}.none\nhandler: log\ndlq: \"${{secret:broken}}\"\n", run.name),
         format!(
             "source: {}.none\nhandler: log\ntransforms:\n  - remap: .a = \"${{secret:query}}\"\n",

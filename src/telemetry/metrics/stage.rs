@@ -14,7 +14,7 @@ use crate::outcome::{Code, HoldCause, Outcome, Reason};
 
 /// Bounds of `weir_event_age_seconds`.
 const AGE_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
-/// Bounds of `weir_handler_duration_seconds`.
+/// Bounds of `weir_handler_duration_seconds` and `weir_producer_duration_seconds`.
 const DURATION_BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// What a stage counts. Fields are the plain series; where two facts belong together a method counts both.
@@ -49,6 +49,8 @@ pub struct StageSeries {
     transform_errors: IntCounterVec,
     lag_events: IntGaugeVec,
     lag_seconds: GaugeVec,
+    /// From handing a published record to its acknowledgement.
+    producer_duration: Histogram,
     producer_records: IntCounterVec,
     topics: Mutex<BTreeMap<String, Arc<ProducerSeries>>>,
     group: Group,
@@ -167,10 +169,11 @@ impl StageSeries {
                 &["transform", "kind"],
             ),
             lag_events: g.gauges("weir_consumer_lag_events", "Records without an outcome.", "topic"),
-            lag_seconds: g.reals(
-                "weir_consumer_lag_seconds",
-                "Age of the oldest record without an outcome.",
-                "topic",
+            lag_seconds: g.reals("weir_consumer_lag_seconds", "Age of the oldest open record.", "topic"),
+            producer_duration: g.histogram(
+                "weir_producer_duration_seconds",
+                "Time of a publish, from producing to its acknowledgement.",
+                DURATION_BOUNDS,
             ),
             producer_records: g.counters(
                 "weir_producer_records_total",
@@ -212,6 +215,11 @@ impl StageSeries {
         let ok = result == AttemptResult::Ok;
         let duration = if ok { &self.duration_ok } else { &self.duration_failed };
         duration.observe(took.as_secs_f64());
+    }
+
+    /// A record of a publish was acknowledged.
+    pub fn produced(&self, took: Duration) {
+        self.producer_duration.observe(took.as_secs_f64());
     }
 
     /// The stage begins to hold for this cause, or ends it.
