@@ -114,6 +114,8 @@ pub fn producer(cluster: &Cluster, client_id: &str) -> ClientConfig {
     config
         .set("partitioner", "murmur2_random")
         .set("message.timeout.ms", "120000")
+        // Until then a topic that does not exist counts as one that is being made.
+        .set("topic.metadata.propagation.max.ms", "10000")
         .set("queue.buffering.max.kbytes", "65536")
         .set("batch.size", "900000")
         .set("linger.ms", "5")
