@@ -95,6 +95,11 @@ pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
     for (name, value) in &cluster.properties {
         config.set(name, value);
     }
+    // A shorter session with the longer heartbeat would leave the group by itself.
+    let session = cluster.properties.get("session.timeout.ms").and_then(|text| text.parse::<u64>().ok());
+    if let Some(session) = session.filter(|_| !cluster.properties.contains_key("heartbeat.interval.ms")) {
+        config.set("heartbeat.interval.ms", (session / 3).max(1).to_string());
+    }
     config
         .set("group.id", &options.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
@@ -149,6 +154,14 @@ fn is_consumer_only(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shorter_session_has_a_shorter_heartbeat() {
+        let properties = [("session.timeout.ms".to_owned(), "1500".to_owned())];
+        let cluster = Cluster { brokers: "localhost:9092".into(), properties: properties.into() };
+        let consumer = consumer(&cluster, &ConsumerOptions::new("g", "c"));
+        assert_eq!(consumer.get("heartbeat.interval.ms"), Some("500"));
+    }
 
     #[test]
     fn a_user_cannot_undo_what_correctness_needs() {
