@@ -13,7 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{debug, error, warn};
 
 use super::options::{self, Cluster};
@@ -43,11 +43,15 @@ const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Writes records. Cheap to clone.
 #[derive(Clone)]
-pub struct Producer(Arc<Shared>);
+pub struct Producer {
+    shared: Arc<Shared>,
+    /// Bytes of the queue that its user may still fill, and of how many; `None`: all of it.
+    share: Option<(Arc<Semaphore>, usize)>,
+}
 
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Producer").field(&self.0.client_id).finish()
+        f.debug_tuple("Producer").field(&self.shared.client_id).finish()
     }
 }
 
@@ -161,28 +165,51 @@ impl Producer {
         let report_within =
             timeout.map_or(REPORT_WITHIN, |millis| Duration::from_millis(millis) + REPORT_MARGIN);
         let remaking = Mutex::default();
-        Ok(Producer(Arc::new(Shared { cluster, client_id, reported, live, report_within, alone, remaking })))
+        let shared = Shared { cluster, client_id, reported, live, report_within, alone, remaking };
+        Ok(Producer { shared: Arc::new(shared), share: None })
+    }
+
+    /// The same client for one stage, which fills at most a quarter of its queue: one that publishes much holds up no other
+    /// (D12).
+    pub fn for_stage(&self) -> Producer {
+        let quarter = self.memory().1 / 4;
+        Producer {
+            shared: Arc::clone(&self.shared),
+            share: Some((Arc::new(Semaphore::new(quarter)), quarter)),
+        }
+    }
+
+    /// Room in the share of the queue, until it is dropped. Waits as for the queue itself.
+    async fn room_for(&self, record: &Outgoing) -> Result<Option<OwnedSemaphorePermit>, KafkaError> {
+        let Some((share, whole)) = &self.share else { return Ok(None) };
+        let bytes = u32::try_from(size(record).min(*whole)).unwrap_or(u32::MAX);
+        let acquired = tokio::time::timeout(ROOM_WITHIN, Arc::clone(share).acquire_many_owned(bytes)).await;
+        match acquired {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(KafkaError::timed_out("waiting for room in the producer's queue")),
+        }
     }
 
     /// The producer that sends each record in a batch of its own; `None` where this is it.
     fn alone(&self) -> Option<Result<Producer, KafkaError>> {
-        let mut made = self.0.alone.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.shared.alone.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made {
             return Some(Ok(made.clone()));
         }
-        let mut cluster = self.0.cluster.clone();
+        let mut cluster = self.shared.cluster.clone();
         cluster.properties.insert("batch.num.messages".to_owned(), "1".to_owned());
         cluster.properties.insert("linger.ms".to_owned(), "0".to_owned());
-        let new = Producer::build_as(cluster, format!("{}-alone", self.0.client_id), None);
+        let new = Producer::build_as(cluster, format!("{}-alone", self.shared.client_id), None);
         *made = new.as_ref().ok().cloned();
         Some(new)
     }
 
     /// This one, and the one that sends alone where there is one.
     fn both(&self) -> impl Iterator<Item = Arc<Live>> {
-        let alone = self.0.alone.as_ref();
+        let alone = self.shared.alone.as_ref();
         let made = alone.and_then(|alone| alone.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        [Some(self.clone()), made].into_iter().flatten().map(|producer| producer.0.live.load_full())
+        [Some(self.clone()), made].into_iter().flatten().map(|producer| producer.shared.live.load_full())
     }
 
     /// Writes a record and waits for its delivery report. An error may mean that it was written all the same (D7). One
@@ -191,6 +218,7 @@ impl Producer {
     /// A full queue is waited out (M7), at most 120 s. The broker judges a whole batch by its size: one that is too large is
     /// sent again alone, so that the answer is about this record (D11).
     pub async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
+        let _room = self.room_for(record).await?;
         match self.send_once(record).await {
             Err(error) if error.means_too_large() => match self.alone() {
                 Some(Ok(alone)) => alone.send_once(record).await,
@@ -202,12 +230,12 @@ impl Producer {
     }
 
     async fn send_once(&self, record: &Outgoing) -> Result<Written, KafkaError> {
-        let live = self.0.live.load_full();
+        let live = self.shared.live.load_full();
         let sent = self.send_over(&live, record).await;
         let failed = sent.is_err().then(|| raw::fatal_error(live.client.client())).flatten();
         match failed {
             Some(fatal) => {
-                self.0.remake(live, &fatal);
+                self.shared.remake(live, &fatal);
                 Err(fatal)
             }
             None => sent,
@@ -218,9 +246,9 @@ impl Producer {
         let (sender, report) = oneshot::channel();
         let mut completion = Box::new(sender);
         let room = tokio::time::Instant::now() + ROOM_WITHIN;
-        let size = record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
+        let size = size(record);
         loop {
-            let reported = self.0.reported.notified();
+            let reported = self.shared.reported.notified();
             // Before, since the report may come before the call returns.
             live.bytes.fetch_add(size, Ordering::Relaxed);
             let produced = raw::produce(live.client.client(), record, completion);
@@ -238,7 +266,7 @@ impl Producer {
                 Err((error, _)) => return Err(error),
             }
         }
-        match tokio::time::timeout(self.0.report_within, report).await {
+        match tokio::time::timeout(self.shared.report_within, report).await {
             Ok(Ok(written)) => written,
             Ok(Err(_)) | Err(_) => Err(KafkaError::timed_out("waiting for the delivery report")),
         }
@@ -254,7 +282,7 @@ impl Producer {
 
     /// Bytes of keys and values of the records that have no report yet, and how many there may be.
     pub fn memory(&self) -> (usize, usize) {
-        let options = options::producer(&self.0.cluster, &self.0.client_id);
+        let options = options::producer(&self.shared.cluster, &self.shared.client_id);
         let kilobytes = options.get("queue.buffering.max.kbytes").and_then(|text| text.parse::<usize>().ok());
         let used = self.both().map(|live| live.bytes.load(Ordering::Relaxed)).sum();
         (used, kilobytes.unwrap_or_default().saturating_mul(1024))
@@ -264,6 +292,11 @@ impl Producer {
     pub fn in_flight(&self) -> usize {
         self.both().map(|live| usize::try_from(live.client.in_flight_count()).unwrap_or(0)).sum()
     }
+}
+
+/// Bytes of key and value.
+fn size(record: &Outgoing) -> usize {
+    record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len)
 }
 
 impl Shared {
@@ -320,7 +353,7 @@ mod tests {
         };
         let first = producer.send(&record).await.unwrap().offset;
 
-        raw::make_fatal(producer.0.live.load().client.client());
+        raw::make_fatal(producer.shared.live.load().client.client());
         let error = producer.send(&record).await.unwrap_err();
         assert!(error.fatal, "{error:?}");
         assert!(error.message.contains("made by a test"), "{error}");
@@ -352,5 +385,37 @@ mod tests {
         assert_eq!(producer.memory().0, 8);
         assert!(sent.await.is_err());
         assert_eq!(producer.memory().0, 0, "a failed one is gone too");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stage_fills_a_quarter_of_the_queue_and_no_more() {
+        let broker = Embedded::start().unwrap();
+        let mut cluster = broker.cluster();
+        // 4 KiB: a share of 1 KiB. Nobody listens there, so nothing is ever reported.
+        cluster.brokers = "127.0.0.1:1".to_owned();
+        cluster.properties.insert("queue.buffering.max.kbytes".to_owned(), "4".to_owned());
+        let whole = Producer::build(&cluster, "test").unwrap();
+        let (one, other) = (whole.for_stage(), whole.for_stage());
+        let record = Outgoing {
+            topic: "out".into(),
+            partition: None,
+            key: None,
+            value: Some(vec![b'v'; 400].into()),
+            headers: Vec::new(),
+            timestamp: None,
+        };
+        let is_sent = async |producer: &Producer| {
+            let sent = Box::pin(producer.send(&record));
+            // What waits for its report, and what waits for room, both wait: the queue tells them apart.
+            let before = whole.in_flight();
+            tokio::time::timeout(Duration::from_millis(200), sent).await.ok();
+            whole.in_flight() > before
+        };
+        let (first, second) = (one.room_for(&record).await.unwrap(), one.room_for(&record).await.unwrap());
+        assert!(first.is_some() && second.is_some(), "800 of 1,024 bytes");
+        assert!(!is_sent(&one).await, "a third does not fit into the share");
+        assert!(is_sent(&other).await, "another stage has its own");
+        drop(first);
+        assert!(is_sent(&one).await, "and room comes back");
     }
 }

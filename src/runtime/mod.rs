@@ -139,7 +139,7 @@ impl Runtime {
             let running = Running::start(Start {
                 config: &runtime.config,
                 stage: Arc::clone(stage),
-                outputs: runtime.outputs.clone(),
+                outputs: runtime.outputs.for_stage(),
                 metrics: series,
                 tasks: runtime.tasks.clone(),
                 lone: lone.clone(),

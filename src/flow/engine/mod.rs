@@ -41,6 +41,13 @@ pub struct Outputs {
     pub dead_letters: Producer,
 }
 
+impl Outputs {
+    /// The same for one stage, with its own share of the queues.
+    pub fn for_stage(&self) -> Outputs {
+        Outputs { records: self.records.for_stage(), dead_letters: self.dead_letters.for_stage() }
+    }
+}
+
 /// What an engine is made of.
 pub struct Parts {
     /// What to run.
