@@ -60,6 +60,8 @@ struct Shared {
     client_id: String,
     reported: Arc<Notify>,
     live: ArcSwap<Live>,
+    /// Bytes that the client's queue takes.
+    queue: usize,
     /// How long a delivery report may take: longer than `message.timeout.ms`, which bounds it (D8).
     report_within: Duration,
     /// Sends each record in a batch of its own; made when it is first needed. `None` in that one itself.
@@ -164,15 +166,17 @@ impl Producer {
         let timeout = options.get("message.timeout.ms").and_then(|millis| millis.parse().ok());
         let report_within =
             timeout.map_or(REPORT_WITHIN, |millis| Duration::from_millis(millis) + REPORT_MARGIN);
+        let kilobytes = options.get("queue.buffering.max.kbytes").and_then(|text| text.parse::<usize>().ok());
+        let queue = kilobytes.unwrap_or_default().saturating_mul(1024);
         let remaking = Mutex::default();
-        let shared = Shared { cluster, client_id, reported, live, report_within, alone, remaking };
+        let shared = Shared { cluster, client_id, reported, live, queue, report_within, alone, remaking };
         Ok(Producer { shared: Arc::new(shared), share: None })
     }
 
     /// The same client for one stage, which fills at most a quarter of its queue: one that publishes much holds up no other
     /// (D12).
     pub fn for_stage(&self) -> Producer {
-        let quarter = self.memory().1 / 4;
+        let quarter = self.shared.queue / 4;
         Producer {
             shared: Arc::clone(&self.shared),
             share: Some((Arc::new(Semaphore::new(quarter)), quarter)),
@@ -282,10 +286,7 @@ impl Producer {
 
     /// Bytes of keys and values of the records that have no report yet, and how many there may be.
     pub fn memory(&self) -> (usize, usize) {
-        let options = options::producer(&self.shared.cluster, &self.shared.client_id);
-        let kilobytes = options.get("queue.buffering.max.kbytes").and_then(|text| text.parse::<usize>().ok());
-        let used = self.both().map(|live| live.bytes.load(Ordering::Relaxed)).sum();
-        (used, kilobytes.unwrap_or_default().saturating_mul(1024))
+        (self.both().map(|live| live.bytes.load(Ordering::Relaxed)).sum(), self.shared.queue)
     }
 
     /// How many records have no report yet.
