@@ -252,8 +252,7 @@ impl Board {
             }
             return None;
         };
-        let uncommitted = self.uncommitted;
-        let place = self.places.get_mut(slot).filter(|place| !place.is_stalled(now.mono, uncommitted))?;
+        let place = self.places.get_mut(slot)?;
         let work = place.take_at(offset, now, &self.lone)?;
         self.gate.started(tried, now.mono);
         self.in_flight += 1;
