@@ -1,7 +1,7 @@
 //! What rdkafka does not ask: topic ids, and where the logs of many partitions end.
 
 use std::ffi::{CString, c_char};
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_resp_err_t as Errno;
 
 use super::consumer::List;
-use super::{Event, Queue, check, failed, partition_of, text};
+use super::{Queue, check, failed, partition_of, text};
 use crate::event::TopicId;
 use crate::kafka::{KafkaError, Partition};
 
@@ -59,11 +59,7 @@ pub(crate) fn topic_ids<C: ClientContext>(
         sys::rd_kafka_DescribeTopics(client.native_ptr(), collection, options, queue.0.as_ptr());
         sys::rd_kafka_AdminOptions_destroy(options);
         sys::rd_kafka_TopicCollection_destroy(collection);
-        let raw = sys::rd_kafka_queue_poll(queue.0.as_ptr(), millis.saturating_add(1000));
-        let event = Event(NonNull::new(raw).ok_or_else(timed_out)?);
-        if let Some(error) = failed(sys::rd_kafka_event_error(event.0.as_ptr())) {
-            return Err(error);
-        }
+        let event = queue.answer(millis).unwrap_or_else(|| Err(timed_out()))?;
         let result = sys::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
         if result.is_null() {
             return Err(timed_out());
@@ -121,11 +117,7 @@ pub(crate) fn log_ends<C: ClientContext>(
         }
         sys::rd_kafka_AdminOptions_destroy(options);
         committed?;
-        let raw = sys::rd_kafka_queue_poll(queue.0.as_ptr(), millis.saturating_add(1000));
-        let event = Event(NonNull::new(raw).ok_or_else(timed_out)?);
-        if let Some(error) = failed(sys::rd_kafka_event_error(event.0.as_ptr())) {
-            return Err(error);
-        }
+        let event = queue.answer(millis).unwrap_or_else(|| Err(timed_out()))?;
         let result = sys::rd_kafka_event_ListOffsets_result(event.0.as_ptr());
         if result.is_null() {
             return Err(timed_out());

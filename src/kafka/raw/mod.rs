@@ -89,6 +89,17 @@ impl Queue {
         NonNull::new(unsafe { sys::rd_kafka_queue_new(client.native_ptr()) }).map(Queue)
     }
 
+    /// The answer to the one admin request that this temporary queue was made for, a second after its own time-out at the
+    /// latest; `None` where there is none.
+    fn answer(&self, millis: i32) -> Option<Result<Event, KafkaError>> {
+        // SAFETY: the queue is alive; the event is owned by us.
+        let raw = unsafe { sys::rd_kafka_queue_poll(self.0.as_ptr(), millis.saturating_add(1000)) };
+        let event = Event(NonNull::new(raw)?);
+        // SAFETY: the event is alive.
+        let errno = unsafe { sys::rd_kafka_event_error(event.0.as_ptr()) };
+        Some(failed(errno).map_or(Ok(event), Err))
+    }
+
     /// Makes a poll that waits return at once with nothing.
     pub(crate) fn wake(&self) {
         // SAFETY: the queue is alive.

@@ -25,18 +25,28 @@ pub(super) struct Writable<'a> {
 
 const READ_ONLY: &str = "a condition may not write";
 
+/// What a path points to, in the value or in what surrounds it; charged where a program has loops.
+fn look_up<'a>(
+    path: &OwnedTargetPath,
+    value: &'a Value,
+    metadata: &'a Value,
+    has_loops: bool,
+) -> Option<&'a Value> {
+    let found = match path.prefix {
+        PathPrefix::Event => value.get(&path.path),
+        PathPrefix::Metadata => metadata.get(&path.path),
+    };
+    charge(has_loops, found);
+    found
+}
+
 impl Target for ReadOnly<'_> {
     fn target_insert(&mut self, _: &OwnedTargetPath, _: Value) -> Result<(), String> {
         Err(READ_ONLY.to_owned())
     }
 
     fn target_get(&self, path: &OwnedTargetPath) -> Result<Option<&Value>, String> {
-        let found = match path.prefix {
-            PathPrefix::Event => self.value.get(&path.path),
-            PathPrefix::Metadata => self.metadata.get(&path.path),
-        };
-        charge(self.has_loops, found);
-        Ok(found)
+        Ok(look_up(path, self.value, self.metadata, self.has_loops))
     }
 
     fn target_get_mut(&mut self, _: &OwnedTargetPath) -> Result<Option<&mut Value>, String> {
@@ -59,12 +69,7 @@ impl Target for Writable<'_> {
     }
 
     fn target_get(&self, path: &OwnedTargetPath) -> Result<Option<&Value>, String> {
-        let found = match path.prefix {
-            PathPrefix::Event => self.value.get(&path.path),
-            PathPrefix::Metadata => self.metadata.get(&path.path),
-        };
-        charge(self.has_loops, found);
-        Ok(found)
+        Ok(look_up(path, self.value, self.metadata, self.has_loops))
     }
 
     fn target_get_mut(&mut self, path: &OwnedTargetPath) -> Result<Option<&mut Value>, String> {
