@@ -16,7 +16,7 @@ use crate::support::kafka::{Kafka, shared};
 use crate::support::ledger::{Arrival, Dead};
 use crate::support::receiver::{Receiver, Reply, Seen, status};
 use crate::support::run::{Run, until};
-use crate::support::weir::{Site, Weir};
+use crate::support::weir::{self, Site, Weir};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -327,16 +327,8 @@ async fn those_for_kafka_are_never_printed() {
     );
     std::fs::write(site.path().join("sasl.yaml"), text).unwrap();
     let out = std::fs::File::create(&log).unwrap();
-    let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["run", "-vv", "--config"])
-        .arg(site.path().join("sasl.yaml"))
-        .current_dir(site.path())
-        .stdin(Stdio::null())
-        .stdout(out.try_clone().unwrap())
-        .stderr(out)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut weir =
+        weir::command(&site.path().join("sasl.yaml"), site.path(), out).arg("-vv").spawn().unwrap();
     let written = || std::fs::read_to_string(&log).unwrap();
     until("a refused sign-on", SOON, async || written().contains("brokers are down")).await;
     weir.kill().await.unwrap();

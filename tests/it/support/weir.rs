@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -27,6 +27,19 @@ pub(crate) struct Site {
     properties: String,
     variables: Vec<(&'static str, &'static str)>,
     session: Duration,
+}
+
+/// `weir run` in a folder, all that it writes in one file; ended with its handle.
+pub(crate) fn command(config: &Path, folder: &Path, out: File) -> Command {
+    let mut run = Command::new(env!("CARGO_BIN_EXE_weir"));
+    run.args(["run", "--config"])
+        .arg(config)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().unwrap())
+        .stderr(out)
+        .kill_on_drop(true);
+    run
 }
 
 impl Site {
@@ -104,17 +117,8 @@ impl Site {
         std::fs::write(&config, text).unwrap();
         let log = self.folder.path().join(format!("{instance}.log"));
         let out = File::options().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .current_dir(self.folder.path())
-            .envs(self.variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut run = command(&config, self.folder.path(), out);
+        let child = run.envs(self.variables.iter().copied()).spawn().unwrap();
         Weir { child, port, log }
     }
 
