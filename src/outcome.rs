@@ -345,6 +345,8 @@ pub struct Progress {
     /// Which of the records that it publishes Kafka has acknowledged while others are owed: a bit for each of the first 64,
     /// in order. Lost by a crash.
     pub acked: u64,
+    /// Whether what it publishes is written in batches of its own, because a batch with it was too large.
+    pub alone: bool,
 }
 
 fn bit(index: usize) -> u64 {
@@ -382,6 +384,7 @@ impl Progress {
         parts: None,
         waited: false,
         acked: 0,
+        alone: false,
     };
 }
 

@@ -68,6 +68,10 @@ pub(super) struct World {
     seek: Option<NextOffset>,
     compacted: bool,
     works: Vec<Work>,
+    /// With the producer, and not ended (K12).
+    handed_over: BTreeSet<i64>,
+    /// The lanes that stand until all that is with the producer has ended, and since the failure of which offset.
+    standing: BTreeMap<Option<Bytes>, i64>,
     /// Forgotten by a rewind, and of earlier assignments.
     orphans: Vec<Work>,
     old: Vec<Work>,
@@ -110,6 +114,8 @@ impl World {
             seek: None,
             compacted: false,
             works: Vec::new(),
+            handed_over: BTreeSet::new(),
+            standing: BTreeMap::new(),
             orphans: Vec::new(),
             old: Vec::new(),
             late: None,
@@ -140,6 +146,8 @@ impl World {
                     self.take()?;
                 }
             }
+            Op::HandOver(which) if !self.works.is_empty() => self.hand_over(which % self.works.len())?,
+            Op::HandOver(_) => {}
             Op::Finish(which, ending) if !self.works.is_empty() => {
                 let work = self.works.swap_remove(which % self.works.len());
                 self.finish(work, *ending)?;
@@ -156,7 +164,12 @@ impl World {
             Op::LetGo => {
                 let keeps = |offset: i64| offset % 3 == 0;
                 let heads = self.tracker.candidates().map(|head| head.offset);
-                let kept: BTreeSet<i64> = heads.filter(|offset| keeps(*offset)).collect();
+                let mut kept: BTreeSet<i64> = heads.filter(|offset| keeps(*offset)).collect();
+                let standing = self
+                    .log
+                    .iter()
+                    .filter(|(_, key)| self.lane(key).is_some_and(|lane| self.standing.contains_key(&lane)));
+                kept.extend(standing.map(|(offset, _)| *offset));
                 self.seek = self.tracker.let_go(keeps).or(self.seek);
                 self.detached |= self.seek.is_some();
                 let open = self.log.range(..self.position).map(|(offset, _)| *offset);
@@ -310,20 +323,63 @@ impl World {
         if work.progress.restored {
             self.seen.insert("restored");
         }
-        let same_lane = |key: &Option<Bytes>| match self.order {
-            Order::Key => key.is_some() && *key == work.event.key,
-            Order::Partition => true,
-            Order::None => false,
-        };
-        let running = self.works.iter().chain(&self.orphans).find(|other| same_lane(&other.event.key));
+        let lane = self.lane(&work.event.key);
+        let same_lane = |key: &Option<Bytes>| lane.is_some() && self.lane(key) == lane;
+        let is_out = |offset: &i64| self.handed_over.contains(offset);
+        let stands = lane.as_ref().and_then(|lane| self.standing.get(lane));
+        check!(stands.is_none(), "{offset} is taken out of a lane that stands since {stands:?}");
+        let mut running = self.works.iter().filter(|other| !is_out(&other.event.origin.offset));
+        let running = running.find(|other| same_lane(&other.event.key));
+        let running = running.or_else(|| self.orphans.iter().find(|other| same_lane(&other.event.key)));
         check!(running.is_none(), "{offset} shares its key with {running:?}");
-        let lower = self
-            .log
-            .range(self.stored.next.0..offset)
-            .find(|(lower, key)| same_lane(key) && !self.knows.done.contains(lower));
+        let mut lower = self.log.range(self.stored.next.0..offset);
+        let lower =
+            lower.find(|(lower, key)| same_lane(key) && !is_out(lower) && !self.knows.done.contains(lower));
         check!(lower.is_none(), "{offset} overtakes {lower:?}");
         self.works.push(work);
         Ok(())
+    }
+
+    /// Which records keep their order: those of one lane. `None`: it has none to keep.
+    fn lane(&self, key: &Option<Bytes>) -> Option<Option<Bytes>> {
+        match self.order {
+            Order::Key => key.is_some().then(|| key.clone()),
+            Order::Partition => Some(None),
+            Order::None => None,
+        }
+    }
+
+    fn hand_over(&mut self, which: usize) -> Checked {
+        let event = Arc::clone(&self.works[which].event);
+        let next = self.tracker.hand_over(&self.works[which].ticket);
+        let (offset, lane) = (event.origin.offset, self.lane(&event.key));
+        let stands = lane.as_ref().is_some_and(|lane| self.standing.contains_key(lane));
+        check!(!next || (lane.is_some() && !stands), "{offset} frees one behind it");
+        if next {
+            self.seen.insert("handed over");
+        }
+        if lane.is_some() {
+            self.handed_over.insert(offset);
+        }
+        Ok(())
+    }
+
+    /// What is out of a lane that stands is waited for, all of it.
+    fn stop(&mut self, lane: &Option<Bytes>, failed: i64) {
+        let since = self.standing.entry(lane.clone()).or_insert(i64::MAX);
+        *since = failed.min(*since);
+        let at_work = self.works.iter().filter(|work| self.lane(&work.event.key).as_ref() == Some(lane));
+        let at_work: Vec<i64> = at_work.map(|work| work.event.origin.offset).collect();
+        self.handed_over.extend(at_work);
+    }
+
+    /// One has ended: a lane stands only for what is out.
+    fn ended(&mut self, key: &Option<Bytes>) {
+        let Some(lane) = self.lane(key) else { return };
+        let mut out = self.works.iter().chain(&self.orphans);
+        if !out.any(|work| self.lane(&work.event.key).as_ref() == Some(&lane)) {
+            self.standing.remove(&lane);
+        }
     }
 
     fn verdict(&self, work: &Work, ending: Ending) -> Verdict {
@@ -362,8 +418,17 @@ impl World {
 
     fn finish(&mut self, work: Work, ending: Ending) -> Checked {
         let verdict = self.verdict(&work, ending);
-        let offset = work.event.origin.offset;
+        let (offset, key) = (work.event.origin.offset, work.event.key.clone());
+        let lane = self.lane(&key).filter(|_| self.handed_over.remove(&offset));
+        let stands = lane.as_ref().and_then(|lane| self.standing.get(lane));
+        let repeats = ending == Ending::Done && stands.is_some_and(|failed| *failed < offset);
+        if let Some(lane) = lane.filter(|_| ending != Ending::Done) {
+            self.stop(&lane, offset);
+        }
         match &verdict {
+            Verdict::Done(_) if repeats => {
+                self.seen.insert("repeated");
+            }
             Verdict::Done(_) => {
                 self.knows.done.insert(offset);
                 self.knows.tried.remove(&offset);
@@ -378,7 +443,9 @@ impl World {
             Verdict::Hold { .. } | Verdict::Abandoned => {}
         }
         let applied = self.tracker.complete(work.ticket, verdict);
+        self.ended(&key);
         let expected = match ending {
+            Ending::Done if repeats => Applied::Repeated,
             Ending::Done => Applied::Terminal(Outcome::Delivered),
             Ending::Again(_) | Ending::DeadLetterOwed | Ending::PublishOwed => Applied::Waiting,
             Ending::Hold => Applied::Held,
@@ -393,6 +460,7 @@ impl World {
         let counts = |tracker: &Tracker| super::Counts { ready: 0, ..tracker.counts() };
         let before = counts(&self.tracker);
         let applied = self.tracker.complete(work.ticket, verdict);
+        self.ended(&work.event.key);
         self.seen.insert("stale completion");
         check!(applied == Applied::Stale, "a stale completion was {applied:?}");
         check!(before == counts(&self.tracker), "a stale completion changed {before:?}");
@@ -450,6 +518,11 @@ impl World {
         let (orphans, works) = self.works.drain(..).partition(|work| work.event.origin.offset >= offset);
         self.works = works;
         self.orphans.extend::<Vec<_>>(orphans);
+        self.handed_over.retain(|handed| *handed < offset);
+        let lanes: Vec<_> = self.orphans.iter().filter_map(|work| self.lane(&work.event.key)).collect();
+        for lane in lanes {
+            self.stop(&lane, i64::MAX);
+        }
     }
 
     fn revoke(&mut self, drained: bool, accepted: bool) -> Checked {
@@ -472,6 +545,7 @@ impl World {
         let tasks = self.tracker.tasks();
         self.old.append(&mut self.works);
         self.old.append(&mut self.orphans);
+        (self.handed_over, self.standing) = (BTreeSet::new(), BTreeMap::new());
         self.epoch = Epoch(self.epoch.0 + 1);
         self.knows = self.stored.knew.clone();
         let next = self.stored.next;

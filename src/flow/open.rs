@@ -44,6 +44,8 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// Whether it is in a lane.
     pub(super) laned: bool,
+    /// Whether it is at work and lets the next one of its lane be taken, or is waited for because its lane stands (K12).
+    pub(super) handed_over: bool,
     /// Whether it had a body once, in this assignment.
     pub(super) received: bool,
 }
@@ -169,6 +171,7 @@ impl Open {
         slot.event = None;
         slot.tried = None;
         slot.laned = false;
+        slot.handed_over = false;
         slot.bytes = 0;
         self.free.push(id);
     }
@@ -196,6 +199,7 @@ impl Open {
             after: NONE,
             state: State::Bodiless,
             laned: false,
+            handed_over: false,
             received: false,
         });
         id

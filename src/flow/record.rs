@@ -12,13 +12,14 @@ use crate::deliver::judge::{Failed, Judgement};
 use crate::event::{Body, Event, Outgoing, event_id, webhook_id};
 use crate::handler::{Call, Handler};
 use crate::kafka::KafkaError;
+use crate::kafka::producer::Written;
 use crate::outcome::{
     Answer, Code, Failure, Filter, HoldCause, Outcome, Owed, Parts, Progress, Reason, Verdict,
 };
 use crate::plan::{OnTombstone, Stage};
 use crate::publish::route::{self, Inputs};
 use crate::telemetry::clock::{self, both as now};
-use crate::telemetry::metrics::AttemptResult;
+use crate::telemetry::metrics::{Anomaly, AttemptResult};
 use crate::transform::Emit;
 
 /// What one pass came to.
@@ -43,10 +44,23 @@ impl Pass {
 
 /// A pass under way: who works, under which plan, on which record.
 pub(super) struct Turn<'a> {
-    pub(super) engine: &'a Engine,
+    pub(super) engine: &'a Arc<Engine>,
     pub(super) stage: &'a Arc<Stage>,
     pub(super) job: &'a Job,
 }
+
+/// One event of a record, on its way.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    event: &'a Event,
+    /// The record's event id as it was before the transforms, where something asks for it.
+    id: Option<&'a str>,
+    /// Whether nothing of the record comes after it, and nothing before it has failed.
+    closes: bool,
+}
+
+/// A record for the producer: its place in what the event publishes, and what became of it.
+type Sent<'o> = (usize, &'o Outgoing, Result<Written, KafkaError>);
 
 /// How one event of a record came out.
 enum Ended {
@@ -145,7 +159,9 @@ impl Turn<'_> {
             progress.attempts += 1;
         }
         for (index, event) in events.iter().enumerate().skip(first) {
-            let ended = self.deliver_one(event, id, &mut progress, &mut accepted).await;
+            let fails = progress.parts.as_ref().is_some_and(|parts| parts.why.is_some());
+            let part = Part { event, id, closes: index + 1 == events.len() && !fails };
+            let ended = self.deliver_one(part, &mut progress, &mut accepted).await;
             let failed = match ended {
                 Ended::Delivered(count) => {
                     published += count;
@@ -179,18 +195,12 @@ impl Turn<'_> {
     }
 
     /// One event: the handler, unless it has accepted already, and then what is published.
-    async fn deliver_one(
-        &self,
-        event: &Event,
-        id: Option<&str>,
-        progress: &mut Progress,
-        accepted: &mut bool,
-    ) -> Ended {
+    async fn deliver_one(&self, part: Part<'_>, progress: &mut Progress, accepted: &mut bool) -> Ended {
         let answer = match std::mem::replace(&mut progress.owed, Owed::Attempt) {
             Owed::Publish(answer) => Some(*answer),
             Owed::Attempt | Owed::DeadLetter { .. } => match &self.stage.handler {
                 None => None,
-                Some(handler) => match self.call(handler, event, id, progress).await {
+                Some(handler) => match self.call(handler, part, progress).await {
                     Ok(answer) => {
                         *accepted = true;
                         Some(answer)
@@ -202,19 +212,18 @@ impl Turn<'_> {
                 },
             },
         };
-        self.publish(event, id, progress, answer).await
+        self.publish(part, progress, answer).await
     }
 
     async fn call(
         &self,
         handler: &Arc<dyn Handler>,
-        event: &Event,
-        id: Option<&str>,
+        part: Part<'_>,
         progress: &Progress,
     ) -> Result<Answer, Failure> {
         let first_try = progress.first_try.unwrap_or_else(clock::wall);
         let give_up_at = self.stage.policy.retry.give_up_at(first_try);
-        let call = [Call { event, attempt: progress.attempts, id, give_up_at }];
+        let call = [Call { event: part.event, attempt: progress.attempts, id: part.id, give_up_at }];
         let started = clock::now();
         let result = handler.attempt(&call).await.pop();
         let result = result
@@ -226,13 +235,8 @@ impl Turn<'_> {
 
     /// Writes what the stage publishes and waits for every acknowledgement. Kafka not taking it holds the stage with the
     /// answer kept: the handler is not asked again.
-    async fn publish(
-        &self,
-        event: &Event,
-        id: Option<&str>,
-        progress: &mut Progress,
-        answer: Option<Answer>,
-    ) -> Ended {
+    async fn publish(&self, part: Part<'_>, progress: &mut Progress, answer: Option<Answer>) -> Ended {
+        let Part { event, id, .. } = part;
         if self.stage.publish.is_empty() {
             return Ended::Delivered(0);
         }
@@ -245,12 +249,8 @@ impl Turn<'_> {
                 return self.judge(Failed { progress: progress.clone(), called: false, failure });
             }
         };
-        // What an earlier pass wrote is not written again.
-        let owed = outgoing.iter().enumerate().filter(|(index, _)| !progress.is_acked(*index));
-        let sends = owed
-            .map(async |(index, record)| (index, record, self.engine.outputs().records.send(record).await));
         let started = clock::now();
-        let written = futures_util::future::join_all(sends).await;
+        let written = self.write(&outgoing, part, progress).await;
         let took = clock::now().saturating_duration_since(started);
         let mut refused = None;
         for (index, record, result) in written {
@@ -269,21 +269,64 @@ impl Turn<'_> {
         }
         match refused {
             None => {
-                progress.acked = 0;
+                (progress.acked, progress.alone) = (0, false);
                 Ended::Delivered(u32::try_from(outgoing.len()).unwrap_or(u32::MAX))
             }
-            Some((record, error)) => self.not_published(record, &error, progress, answer),
+            Some((record, error)) => self.not_published(record, &error, part, progress, answer),
         }
+    }
+
+    /// Writes what no earlier pass has written, and waits for every acknowledgement. In a stage without a handler the next
+    /// record of the lane is begun meanwhile (K12).
+    async fn write<'o>(
+        &self,
+        outgoing: &'o [Outgoing],
+        part: Part<'_>,
+        progress: &Progress,
+    ) -> Vec<Sent<'o>> {
+        let owed = outgoing.iter().enumerate().filter(|(index, _)| !progress.is_acked(*index));
+        let producer = &self.engine.outputs().records;
+        if !self.hands_over(part, progress) {
+            let sends = owed.map(async |(index, record)| (index, record, producer.send(record).await));
+            return futures_util::future::join_all(sends).await;
+        }
+        let mut begun = Vec::with_capacity(outgoing.len());
+        for (index, record) in owed {
+            begun.push((index, record, producer.begin(record).await));
+        }
+        if begun.iter().all(|(_, _, sending)| sending.is_ok()) {
+            self.engine.handed_over(self.job);
+        }
+        let written = begun.into_iter().map(async |(index, record, sending)| match sending {
+            Ok(sending) => (index, record, sending.written().await),
+            Err(error) => (index, record, Err(error)),
+        });
+        futures_util::future::join_all(written).await
+    }
+
+    /// Whether the next record of the lane may be begun while this one's acknowledgement is awaited. Not where a handler
+    /// decides, where parts of the record are still to come or have failed, and where it is written alone.
+    fn hands_over(&self, part: Part<'_>, progress: &Progress) -> bool {
+        self.stage.handler.is_none() && part.closes && !progress.alone
     }
 
     fn not_published(
         &self,
         record: &Outgoing,
         error: &KafkaError,
+        part: Part<'_>,
         progress: &Progress,
         answer: Option<Answer>,
     ) -> Ended {
         let topic = &record.topic;
+        if self.hands_over(part, progress) {
+            self.engine.metrics().anomaly(Anomaly::ProduceRepeated);
+            if error.means_too_large() {
+                // The broker means the whole batch: alone, and with nothing of its lane behind it (D11).
+                let progress = Progress { alone: true, ..progress.clone() };
+                return Ended::Record(Verdict::Again { due: clock::now(), progress });
+            }
+        }
         if error.means_too_large() {
             let mut failure =
                 Failure::invalid(Code::TooLarge, format!("publishing to {topic}: the record is too large"));

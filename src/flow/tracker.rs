@@ -95,6 +95,8 @@ pub enum Applied {
     Held,
     /// It was abandoned: it is ready again, nothing counted.
     Released,
+    /// It was written behind one of its lane that was not: it is written again after that one (K12).
+    Repeated,
     /// Of another assignment, or forgotten because the log went back: nothing is known of it.
     Stale,
 }

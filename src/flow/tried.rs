@@ -78,6 +78,7 @@ impl Tried {
             parts: None,
             waited: true,
             acked: 0,
+            alone: false,
         };
         let due = if wait.is_zero() { None } else { now.mono.checked_add(wait) };
         let lone = u8::from(retry.phase == Phase::FirstLone);

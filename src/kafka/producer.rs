@@ -42,16 +42,22 @@ const POLL_FOR: Duration = Duration::from_millis(250);
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Writes records. Cheap to clone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
     /// Bytes of the queue that its user may still fill, and of how many; `None`: all of it.
     share: Option<(Arc<Semaphore>, usize)>,
 }
 
-impl std::fmt::Debug for Producer {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Producer").field(&self.shared.client_id).finish()
+        f.debug_tuple("Shared").field(&self.client_id).finish()
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
     }
 }
 
@@ -110,6 +116,7 @@ impl Drop for Live {
 }
 
 type Completion = oneshot::Sender<Result<Written, KafkaError>>;
+type Report = oneshot::Receiver<Result<Written, KafkaError>>;
 
 struct Context {
     name: String,
@@ -216,16 +223,16 @@ impl Producer {
         [Some(self.clone()), made].into_iter().flatten().map(|producer| producer.shared.live.load_full())
     }
 
-    /// Writes a record and waits for its delivery report. An error may mean that it was written all the same (D7). One
-    /// that is `fatal` means that the client is another one now: send again.
-    ///
-    /// A full queue is waited out (M7), at most 120 s. The broker judges a whole batch by its size: one that is too large is
-    /// sent again alone, so that the answer is about this record (D11).
+    /// Writes a record and waits for its delivery report, as `begin` and `written` do. The broker judges a whole batch by its
+    /// size: one that is too large is sent again alone, so that the answer is about this record (D11).
     pub async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
-        let _room = self.room_for(record).await?;
-        match self.send_once(record).await {
+        let sent = match self.begin(record).await {
+            Ok(sending) => sending.written().await,
+            Err(error) => Err(error),
+        };
+        match sent {
             Err(error) if error.means_too_large() => match self.alone() {
-                Some(Ok(alone)) => alone.send_once(record).await,
+                Some(Ok(alone)) => alone.begin(record).await?.written().await,
                 Some(Err(error)) => Err(error),
                 None => Err(error),
             },
@@ -233,20 +240,18 @@ impl Producer {
         }
     }
 
-    async fn send_once(&self, record: &Outgoing) -> Result<Written, KafkaError> {
+    /// Puts a record behind all that were begun before it; records of one partition are written in this order. A full queue
+    /// is waited out (M7), at most 120 s. An error that is `fatal` means that the client is another one now: send again.
+    pub async fn begin(&self, record: &Outgoing) -> Result<Sending, KafkaError> {
+        let room = self.room_for(record).await?;
         let live = self.shared.live.load_full();
-        let sent = self.send_over(&live, record).await;
-        let failed = sent.is_err().then(|| raw::fatal_error(live.client.client())).flatten();
-        match failed {
-            Some(fatal) => {
-                self.shared.remake(live, &fatal);
-                Err(fatal)
-            }
-            None => sent,
+        match self.enqueue(&live, record).await {
+            Ok(report) => Ok(Sending { shared: Arc::clone(&self.shared), live, report, room }),
+            Err(error) => Err(self.shared.or_fatal(live, error)),
         }
     }
 
-    async fn send_over(&self, live: &Live, record: &Outgoing) -> Result<Written, KafkaError> {
+    async fn enqueue(&self, live: &Live, record: &Outgoing) -> Result<Report, KafkaError> {
         let (sender, report) = oneshot::channel();
         let mut completion = Box::new(sender);
         let room = tokio::time::Instant::now() + ROOM_WITHIN;
@@ -260,7 +265,7 @@ impl Producer {
                 live.bytes.fetch_sub(size, Ordering::Relaxed);
             }
             match produced {
-                Ok(()) => break,
+                Ok(()) => return Ok(report),
                 Err((error, back)) if error.code == RDKafkaErrorCode::QueueFull => {
                     completion = back;
                     if tokio::time::timeout_at(room, reported).await.is_err() {
@@ -269,10 +274,6 @@ impl Producer {
                 }
                 Err((error, _)) => return Err(error),
             }
-        }
-        match tokio::time::timeout(self.shared.report_within, report).await {
-            Ok(Ok(written)) => written,
-            Ok(Err(_)) | Err(_) => Err(KafkaError::timed_out("waiting for the delivery report")),
         }
     }
 
@@ -295,12 +296,50 @@ impl Producer {
     }
 }
 
+/// A record that is in the producer's queue. Dropped, it is written all the same.
+#[derive(Debug)]
+pub struct Sending {
+    shared: Arc<Shared>,
+    live: Arc<Live>,
+    report: Report,
+    /// Its room in the stage's share.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Sending {
+    /// Waits for the delivery report. An error may mean that it was written all the same (D7); one that is `fatal` means
+    /// that the client is another one now.
+    pub async fn written(self) -> Result<Written, KafkaError> {
+        let Sending { shared, live, report, room } = self;
+        let reported = tokio::time::timeout(shared.report_within, report).await;
+        drop(room);
+        match reported {
+            Ok(Ok(Ok(written))) => Ok(written),
+            Ok(Ok(Err(error))) => Err(shared.or_fatal(live, error)),
+            Ok(Err(_)) | Err(_) => {
+                Err(shared.or_fatal(live, KafkaError::timed_out("waiting for the delivery report")))
+            }
+        }
+    }
+}
+
 /// Bytes of key and value.
 fn size(record: &Outgoing) -> usize {
     record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len)
 }
 
 impl Shared {
+    /// What went wrong; where the client has failed for good that, and another one is made.
+    fn or_fatal(&self, live: Arc<Live>, error: KafkaError) -> KafkaError {
+        match raw::fatal_error(live.client.client()) {
+            Some(fatal) => {
+                self.remake(live, &fatal);
+                fatal
+            }
+            None => error,
+        }
+    }
+
     /// Puts a new client in the place of one that has failed for good, unless somebody has.
     fn remake(&self, dead: Arc<Live>, why: &KafkaError) {
         let _one = self.remaking.lock().unwrap_or_else(PoisonError::into_inner);

@@ -32,6 +32,7 @@ mod metrics;
 mod identity;
 mod outputs;
 mod chain;
+mod lanes;
 mod dlq_topic;
 mod secrets;
 mod tidy;

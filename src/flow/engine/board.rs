@@ -265,7 +265,10 @@ impl Board {
         let found = match pick {
             Pick::Key(key) => all().find(|(_, c)| c.key == key),
             Pick::OtherKey(key) => all().find(|(_, c)| c.key != key).or_else(|| all().next()),
-            Pick::Record(raiser) => all().find(|(slot, c)| position(*slot, c.offset) == raiser.position),
+            // The raiser itself, or what now stands before it in its lane (K12).
+            Pick::Record(raiser) => all()
+                .find(|(slot, c)| position(*slot, c.offset) == raiser.position)
+                .or_else(|| all().find(|(_, c)| c.key == raiser.key && self.is_open(raiser))),
         };
         found.map(|(slot, candidate)| (slot, candidate.offset))
     }
@@ -295,6 +298,14 @@ impl Board {
     /// Whether a record of another key could be tried.
     pub(super) fn others_wait(&self, key: u64) -> bool {
         self.trackers().flat_map(Tracker::candidates).any(|candidate| candidate.key != key)
+    }
+
+    /// A record is with the producer; true where the next one of its lane can be taken because of it (K12). A suspect record
+    /// stays alone.
+    pub(super) fn hand_over(&mut self, job: &Job) -> bool {
+        let place = self.places.get_mut(job.slot).filter(|_| !job.work.lone);
+        let tracker = place.and_then(|place| place.tracker.as_mut());
+        tracker.is_some_and(|tracker| tracker.hand_over(&job.work.ticket))
     }
 
     /// Applies a task's verdict. `None` where nobody waits for it any more.

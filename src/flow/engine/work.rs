@@ -17,7 +17,7 @@ use crate::flow::report::Finished;
 use crate::outcome::{Code, Failure, HoldCause, Outcome, Verdict};
 use crate::plan::Stage;
 use crate::telemetry::clock::both as now;
-use crate::telemetry::metrics::StageMetrics;
+use crate::telemetry::metrics::{Anomaly, StageMetrics};
 
 /// The shortest wait before a dead letter is written again; the longest is four times it.
 const DLQ_AGAIN: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl Engine {
 
     /// One pass over a record; cut off where its assignment or the process ends. A panic fails the record, not the
     /// process (K10).
-    async fn run(&self, stage: &Arc<Stage>, job: &Job) -> Pass {
+    async fn run(self: &Arc<Self>, stage: &Arc<Stage>, job: &Job) -> Pass {
         tokio::select! {
             biased;
             // Cut off: the request is indefinite, so nothing is said of the record (H7).
@@ -53,7 +53,7 @@ impl Engine {
         }
     }
 
-    async fn run_guarded(&self, stage: &Arc<Stage>, job: &Job) -> Pass {
+    async fn run_guarded(self: &Arc<Self>, stage: &Arc<Stage>, job: &Job) -> Pass {
         let turn = Turn { engine: self, stage, job };
         if let Ok(pass) = AssertUnwindSafe(turn.run()).catch_unwind().await {
             return pass;
@@ -91,8 +91,11 @@ impl Engine {
         };
         let look_again = !turned.is_empty()
             || (shut && next.is_none())
-            || matches!(applied, Applied::Waiting | Applied::Held | Applied::Released);
+            || !matches!(applied, Applied::Terminal(_) | Applied::Stale);
         self.log(turned);
+        if applied == Applied::Repeated {
+            self.metrics.anomaly(Anomaly::ProduceRepeated);
+        }
         if let Applied::Terminal(outcome) = applied {
             self.tell(
                 stage,
@@ -126,6 +129,19 @@ impl Engine {
             attempts: finish.attempts,
             published: finish.published,
         });
+    }
+
+    /// The record of this job is with the producer, which keeps the order: the next of its lane is started (K12).
+    pub(in crate::flow) fn handed_over(self: &Arc<Self>, job: &Job) {
+        let mut turned = Vec::new();
+        let next = {
+            let mut board = self.lock();
+            if board.hand_over(job) { board.take(now(), &mut turned) } else { None }
+        };
+        self.log(turned);
+        if let Some(next) = next {
+            self.tasks.spawn_on(Arc::clone(self).work(next), &self.workers);
+        }
     }
 
     /// A DLQ did not take a record: the stage says so until one is taken. When to try again.

@@ -15,6 +15,8 @@ pub(in crate::flow) enum Op {
     Late,
     /// So many records are taken.
     Take(u8),
+    /// A task has given its record to the producer.
+    HandOver(usize),
     /// A task ends.
     Finish(usize, Ending),
     /// A task of an earlier assignment ends.
@@ -46,7 +48,7 @@ pub(in crate::flow) enum Op {
 }
 
 /// How a task ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::flow) enum Ending {
     Done,
     Again(u16),
@@ -74,6 +76,7 @@ pub(in crate::flow) fn ops() -> impl Strategy<Value = Vec<Op>> {
         10 => (1_u8..20).prop_map(Op::Poll),
         2 => Just(Op::Late),
         12 => (1_u8..6).prop_map(Op::Take),
+        8 => any::<usize>().prop_map(Op::HandOver),
         14 => (any::<usize>(), ending()).prop_map(|(which, ending)| Op::Finish(which, ending)),
         4 => ending().prop_map(Op::FinishOld),
         4 => (0_u16..60).prop_map(Op::Advance),

@@ -1,5 +1,7 @@
 //! Intake: what a polled record is, where the position moves, how bodies are let go and forgotten.
 
+use std::collections::HashMap;
+
 use super::{Admitted, Record, Tracker};
 use crate::flow::lanes::{self, Order};
 use crate::flow::open::{NONE, Slot, State};
@@ -63,15 +65,17 @@ impl Tracker {
         }
     }
 
-    /// M11: drops the bodies that are not at work, but those that `keeps` wants of what could be taken (by offset). `Some`:
-    /// seek back to there, then call `sought`; until then polled records are refused, as they will be read again.
+    /// M11: drops the bodies that are not at work, but those that `keeps` wants of what could be taken (by offset), and those
+    /// of a lane that stands (K12), which soon begins again in its order. `Some`: seek back to there, then call `sought`;
+    /// until then polled records are refused, as they will be read again.
     pub fn let_go(&mut self, mut keeps: impl FnMut(i64) -> bool) -> Option<NextOffset> {
         let mut at = self.open.first_id();
         let mut lowest = None;
         while let Some(slot) = self.open.get(at) {
             let next = slot.after();
+            let stands = slot.laned && self.lanes.stands(slot.key).is_some();
             // Heads alone: whoever stands behind a body that is dropped may not overtake it.
-            if !slot.is_head() || !keeps(slot.offset) {
+            if !stands && (!slot.is_head() || !keeps(slot.offset)) {
                 self.drop_body(at);
             }
             if lowest.is_none() && self.state(at) == State::Bodiless {
@@ -267,6 +271,7 @@ impl Tracker {
         slot.tried = None;
         if slot.state == State::InFlight {
             slot.state = State::Orphan;
+            slot.handed_over = slot.laned;
             self.bodies -= 1;
             self.bytes -= std::mem::take(&mut slot.bytes);
             self.in_flight -= 1;
@@ -276,16 +281,19 @@ impl Tracker {
         }
     }
 
-    /// Lanes of those that have a body, tasks of forgotten records first.
+    /// Lanes of those that have a body. Where tasks of forgotten records are in one, it stands until they have ended.
     fn rebuild_lanes(&mut self) {
-        self.lanes.clear();
+        let standing: HashMap<u64, i64> = self.lanes.clear().into_iter().collect();
         for (id, key) in self.open.orphans() {
-            self.lanes.join(key, id);
+            let failed = standing.get(&key).copied().unwrap_or(i64::MAX);
+            self.lanes.join_again(key, id, true, Some(failed));
         }
         let mut at = self.open.first_id();
-        while let Some(slot) = self.open.get(at) {
+        while let Some(slot) = self.open.get_mut(at) {
             if slot.laned {
-                self.lanes.join(slot.key, at);
+                let stands = self.lanes.stands(slot.key).or_else(|| standing.get(&slot.key).copied());
+                slot.handed_over |= stands.is_some() && slot.state == State::InFlight;
+                self.lanes.join_again(slot.key, at, slot.handed_over, stands);
             }
             at = self.open.after(at);
         }

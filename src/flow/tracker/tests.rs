@@ -65,8 +65,10 @@ fn histories_are_rich() {
         "body came back",
         "done was polled",
         "full of records",
+        "handed over",
         "lone",
         "polled",
+        "repeated",
         "restored",
         "stale completion",
     ];

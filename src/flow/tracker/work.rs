@@ -8,7 +8,7 @@ use crate::flow::open::State;
 use crate::flow::position::Now;
 use crate::flow::suspect::Lone;
 use crate::flow::tried::Tried;
-use crate::outcome::{Owed, Progress, Verdict};
+use crate::outcome::{Outcome, Owed, Progress, Verdict};
 
 impl Tracker {
     /// The head of a free lane, or a retry that is due. In a suspect partition: one at a time, and only after a commit
@@ -86,18 +86,93 @@ impl Tracker {
             }
         }
         match verdict {
+            Verdict::Done(Outcome::Delivered) if self.overtook(id) => {
+                self.repeat(id);
+                Applied::Repeated
+            }
             Verdict::Done(outcome) => {
                 self.remove(id);
-                return Applied::Terminal(outcome);
+                Applied::Terminal(outcome)
             }
-            Verdict::Again { due, progress } => self.settle(id, progress, Some(due)),
-            Verdict::Hold { progress, .. } => self.settle(id, progress, None),
+            Verdict::Again { due, progress } => {
+                self.settle(id, progress, Some(due));
+                Applied::Waiting
+            }
+            Verdict::Hold { progress, .. } => {
+                self.settle(id, progress, None);
+                Applied::Held
+            }
             Verdict::Abandoned => {
                 self.release(id);
-                return Applied::Released;
+                Applied::Released
             }
         }
-        if self.state(id) == State::Waiting { Applied::Waiting } else { Applied::Held }
+    }
+
+    /// The record of this ticket is with the producer, which keeps the order of what it is given: the next one of its lane
+    /// may be taken before this one has ended (K12). True where there is one.
+    pub fn hand_over(&mut self, ticket: &Ticket) -> bool {
+        let Some(slot) = self.open.get_mut(ticket.slot).filter(|_| ticket.epoch == self.epoch) else {
+            return false;
+        };
+        if slot.state != State::InFlight || !slot.laned || slot.handed_over {
+            return false;
+        }
+        slot.handed_over = true;
+        let next = self.lanes.hand_over(slot.key, ticket.slot);
+        next.inspect(|next| self.enqueue(*next)).is_some()
+    }
+
+    /// Whether a record before it in its lane has failed while both were handed over: then it is to be produced again.
+    fn overtook(&self, id: u32) -> bool {
+        let Some(slot) = self.open.get(id).filter(|slot| slot.handed_over) else { return false };
+        self.lanes.stands(slot.key).is_some_and(|failed| failed < slot.offset)
+    }
+
+    /// It was written, and is written again behind the one that failed: all of what it publishes.
+    fn repeat(&mut self, id: u32) {
+        self.in_flight -= 1;
+        if let Some(tried) = self.open.get_mut(id).and_then(|slot| slot.tried.as_mut()) {
+            (tried.progress.acked, tried.progress.parts) = (0, None);
+        }
+        self.back_in_lane(id);
+    }
+
+    /// A task has ended and its record goes on: at the front of its lane it can be taken again. One that was handed over
+    /// stops its lane; all of that lane then waits for what is still out, and begins again at its head.
+    fn back_in_lane(&mut self, id: u32) {
+        let Some(slot) = self.open.get_mut(id) else { return };
+        if !slot.handed_over {
+            return self.enqueue(id);
+        }
+        slot.handed_over = false;
+        slot.state = State::Queued;
+        let (key, offset) = (slot.key, slot.offset);
+        if let Some(front) = self.lanes.stop(key, offset) {
+            self.wait_in_lane(front, key);
+        }
+        if let Some(head) = self.lanes.came_back(key) {
+            self.enqueue(head);
+        }
+    }
+
+    /// The lane of this front stands: it is not taken, or waited for where it is at work.
+    fn wait_in_lane(&mut self, id: u32, key: u64) {
+        let Some(slot) = self.open.get_mut(id) else { return };
+        match slot.state {
+            State::InFlight => {
+                slot.handed_over = true;
+                self.lanes.await_too(key);
+                return;
+            }
+            State::Waiting => self.waiting -= 1,
+            State::Free | State::Bodiless | State::Queued | State::Ready | State::Orphan => {}
+        }
+        self.unchoose(id);
+        if let Some(slot) = self.open.get_mut(id) {
+            slot.state = State::Queued;
+        }
+        self.queue.retain(|other| other != id);
     }
 
     fn pick_lone(&mut self, now: Now) -> Option<Work> {
@@ -165,7 +240,7 @@ impl Tracker {
         *tried.as_mut() = Tried { progress, due, lone: 0, weight: 0 };
         tried.weight = tried.weigh(self.limits.max_wait);
         self.tried += tried.weight;
-        self.enqueue(id);
+        self.back_in_lane(id);
     }
 
     /// A task has ended and nothing may be said about its record.
@@ -177,7 +252,7 @@ impl Tracker {
             tried.lone = 0;
             self.changes += 1;
         }
-        self.enqueue(id);
+        self.back_in_lane(id);
     }
 
     /// A record is finished, or does not exist any more.
@@ -198,7 +273,7 @@ impl Tracker {
     fn leave_lane(&mut self, id: u32) {
         let Some(slot) = self.open.get(id) else { return };
         if slot.laned
-            && let Some(next) = self.lanes.leave(slot.key, id)
+            && let Some(next) = self.lanes.leave(slot.key, id, slot.handed_over)
         {
             self.enqueue(next);
         }
