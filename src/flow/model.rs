@@ -457,7 +457,8 @@ impl World {
 
     fn finish_stale(&mut self, work: Work, ending: Ending) -> Checked {
         let verdict = self.verdict(&work, ending);
-        let counts = |tracker: &Tracker| super::Counts { ready: 0, ..tracker.counts() };
+        // A lane that stood for it begins again: its head can be taken, now or at its time.
+        let counts = |tracker: &Tracker| super::Counts { ready: 0, waiting: 0, ..tracker.counts() };
         let before = counts(&self.tracker);
         let applied = self.tracker.complete(work.ticket, verdict);
         self.ended(&work.event.key);
