@@ -252,6 +252,8 @@ pub struct Failure {
     pub detail: Option<String>,
     /// What the receiver answered, where it answered.
     pub answer: Option<Box<Answer>>,
+    /// Whether one of the file's `rules` says so: then `retry.only` says nothing.
+    pub by_rule: bool,
 }
 
 impl Failure {
@@ -272,7 +274,7 @@ impl Failure {
 
     /// Any class.
     pub fn new(code: Code, class: Class, message: impl Into<String>) -> Failure {
-        Failure { code, class, message: message.into(), detail: None, answer: None }
+        Failure { code, class, message: message.into(), detail: None, answer: None, by_rule: false }
     }
 
     /// The same with the chain of causes.

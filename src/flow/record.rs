@@ -10,7 +10,7 @@ use super::engine::{Engine, Job};
 use crate::deliver::dead_letter;
 use crate::deliver::judge::{Failed, Judgement};
 use crate::event::{Body, Event, Outgoing, event_id, webhook_id};
-use crate::handler::{Call, Handler};
+use crate::handler::{Call, Handler, Notes};
 use crate::kafka::KafkaError;
 use crate::kafka::producer::Written;
 use crate::outcome::{
@@ -223,13 +223,15 @@ impl Turn<'_> {
     ) -> Result<Answer, Failure> {
         let first_try = progress.first_try.unwrap_or_else(clock::wall);
         let give_up_at = self.stage.policy.retry.give_up_at(first_try);
-        let call = [Call { event: part.event, attempt: progress.attempts, id: part.id, give_up_at }];
+        let Part { event, id, .. } = part;
+        let call = [Call { event, attempt: progress.attempts, id, give_up_at, notes: Notes::default() }];
         let started = clock::now();
         let result = handler.attempt(&call).await.pop();
         let result = result
             .unwrap_or_else(|| Err(Failure::retry(Code::Other, "calling the handler: it gave no answer")));
         let took = clock::now().saturating_duration_since(started);
         self.engine.metrics().attempted(attempt_result(&result), took);
+        call.iter().flat_map(|call| call.notes.iter()).for_each(|kind| self.engine.metrics().anomaly(kind));
         result
     }
 

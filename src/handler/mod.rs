@@ -11,11 +11,13 @@ mod guard;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime};
 
 use crate::event::Event;
 use crate::outcome::{Answer, Failure};
 use crate::settings::References;
+use crate::telemetry::metrics::Anomaly;
 
 pub use spec::Spec;
 pub use written::{OneOrMany, Rate, StatusRange};
@@ -34,6 +36,25 @@ pub struct Call<'a> {
     pub id: Option<&'a str>,
     /// When `give_up_after` ends, where it is set.
     pub give_up_at: Option<SystemTime>,
+    /// What the handler notices besides the answer.
+    pub notes: Notes,
+}
+
+/// What a handler notices in an attempt that changes no answer: for the caller to count.
+#[derive(Debug, Default)]
+pub struct Notes(AtomicU32);
+
+impl Notes {
+    /// It happened.
+    pub fn add(&self, kind: Anomaly) {
+        self.0.fetch_or(1 << kind as u32, Ordering::Relaxed);
+    }
+
+    /// What happened, each kind once.
+    pub fn iter(&self) -> impl Iterator<Item = Anomaly> {
+        let noted = self.0.load(Ordering::Relaxed);
+        Anomaly::ALL.iter().copied().filter(move |kind| noted & (1 << *kind as u32) != 0)
+    }
 }
 
 /// Makes one attempt.

@@ -34,7 +34,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.handler.webhook.proxy", &[], 0),
     ("stage.handler.webhook.rate", &[], 0),
     ("stage.handler.webhook.compress", &[], 0),
-    ("stage.handler.webhook.rules", &[], 0),
     ("stage.publish.[].schema", &[], 0),
     ("stage.publish.[].register", &[], 0),
     ("stage.publish.[].sign", &[], 0),

@@ -25,6 +25,7 @@ mod links;
 mod rebalance;
 mod bad_input;
 mod answers;
+mod rules;
 mod egress;
 mod signatures;
 mod topics;

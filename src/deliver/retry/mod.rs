@@ -167,7 +167,7 @@ impl Policy {
     /// retried although the table would dead-letter it. Holds, faults of the record and a 2xx stay what they are: they are
     /// no rows of the retry table.
     pub fn apply_only(&self, mut failure: Failure) -> Failure {
-        let Some(only) = &self.only else { return failure };
+        let Some(only) = self.only.as_ref().filter(|_| !failure.by_rule) else { return failure };
         let status = failure.answer.as_ref().map(|answer| answer.status).filter(|s| !(200..300).contains(s));
         let transport =
             matches!(failure.code, Code::Dns | Code::Connect | Code::Reset | Code::Timeout | Code::Protocol);

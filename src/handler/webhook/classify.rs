@@ -1,5 +1,4 @@
-//! What an answer, or the lack of one, asks for: the table of the contract. Pure. `rules` and `retry.only` are applied
-//! elsewhere.
+//! What an answer, or the lack of one, asks for: `rules`, and the table of the contract. Pure. `retry.only` is applied elsewhere.
 //!
 //! Source: http-contract, section 6.
 
@@ -10,8 +9,10 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use super::retry_after::retry_after;
-use crate::handler::StatusRange;
+use super::rules::Ruled;
+use super::spec::Then;
 use crate::handler::guard::Refusal;
+use crate::handler::{Notes, StatusRange};
 use crate::outcome::{Answer, Class, Code, Failure, HoldCause};
 
 /// Why there is no answer.
@@ -84,29 +85,67 @@ pub(super) fn fault(action: &str, fault: Fault) -> Failure {
     }
 }
 
-/// Whether an answer accepts the event, and if not, what it asks for. `now` is what a `Retry-After` date is measured from.
+/// What decides over an answer, in this order: `rules`, `accept`, the `webhook-delivery` header, the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deciding<'a> {
+    /// What the first true rule says.
+    pub(super) ruled: Option<Ruled>,
+    /// `accept`.
+    pub(super) accept: &'a [StatusRange],
+    /// What a `Retry-After` date is measured from.
+    pub(super) now: SystemTime,
+    /// For what is noticed.
+    pub(super) notes: &'a Notes,
+}
+
+/// Whether an answer accepts the event, and if not, what it asks for.
 pub(super) fn answer(
     action: impl FnOnce() -> String,
-    accept: &[StatusRange],
     answer: Answer,
-    now: SystemTime,
+    by: Deciding<'_>,
 ) -> Result<Answer, Failure> {
     let status = answer.status;
-    if accept.iter().any(|range| range.contains(status)) {
+    let accepted = match by.ruled {
+        Some(ruled) => ruled.then == Then::Ok,
+        None => by.accept.iter().any(|range| range.contains(status)),
+    };
+    if accepted {
         return Ok(answer);
     }
-    let (code, class) = match answer.header("webhook-delivery").map(str::trim) {
-        Some("abort-message") => (Code::Aborted, Class::Rejected),
-        Some("disable") => (Code::Disabled, Class::Hold(HoldCause::Disabled)),
-        _ => of_status(status),
+    let (code, class) = match (by.ruled, answer.header("webhook-delivery").map(str::trim)) {
+        (Some(ruled), _) => of_rule(ruled.then, status),
+        (None, Some("abort-message")) => (Code::Aborted, Class::Rejected),
+        (None, Some("disable")) => (Code::Disabled, Class::Hold(HoldCause::Disabled)),
+        (None, _) => of_status(status),
     };
     let class = match class {
-        Class::Retry { .. } => Class::Retry { after: retry_after(&answer, now) },
+        Class::Retry { .. } => Class::Retry { after: retry_after(&answer, by.now, by.notes) },
         Class::Invalid | Class::Rejected | Class::Hold(_) => class,
     };
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
-    let message = format!("{}: {}", action(), format!("{status} {reason}").trim_end());
-    Err(Failure::new(code, class, message).with_answer(answer))
+    let mut message = format!("{}: {}", action(), format!("{status} {reason}").trim_end());
+    if let Some(ruled) = by.ruled {
+        message.push_str(&format!(" (by rules[{}])", ruled.index));
+    }
+    let failure = Failure { by_rule: by.ruled.is_some(), ..Failure::new(code, class, message) };
+    Err(failure.with_answer(answer))
+}
+
+/// What a rule makes of a status. A hold has the table's cause where the table would hold too.
+fn of_rule(then: Then, status: u16) -> (Code, Class) {
+    let (code, class) = of_status(status);
+    match then {
+        // `ok` is no failure: the caller has accepted the answer.
+        Then::Ok | Then::Retry => (Code::Status, Class::Retry { after: None }),
+        Then::Dlq if code == Code::UnexpectedStatus => (code, Class::Rejected),
+        Then::Dlq => (Code::Status, Class::Rejected),
+        Then::Hold => match class {
+            Class::Hold(_) => (code, class),
+            Class::Invalid | Class::Rejected | Class::Retry { .. } => {
+                (Code::Disabled, Class::Hold(HoldCause::Disabled))
+            }
+        },
+    }
 }
 
 /// The table's row of a status that `accept` does not name.
@@ -137,7 +176,9 @@ mod tests {
             |(name, value): &(&str, &str)| ((*name).to_owned(), Bytes::copy_from_slice(value.as_bytes()));
         let headers = headers.iter().map(header).collect();
         let answer_in = Answer { status, headers, body: Bytes::new(), body_end: BodyEnd::Complete };
-        answer(|| "posting to billing.internal".to_owned(), accept, answer_in, SystemTime::UNIX_EPOCH)
+        let notes = Notes::default();
+        let by = Deciding { ruled: None, accept, now: SystemTime::UNIX_EPOCH, notes: &notes };
+        answer(|| "posting to billing.internal".to_owned(), answer_in, by)
     }
 
     /// The contract's table in its own words, apart from the code above.

@@ -13,6 +13,7 @@ mod connect;
 mod client;
 mod pool;
 mod classify;
+mod rules;
 mod retry_after;
 #[cfg(test)]
 mod testing;
@@ -28,11 +29,13 @@ use std::time::Instant;
 use ::url::Url;
 
 use self::body::BodyPlan;
+use self::classify::Deciding;
 use self::client::{Bounds, Exchange, Live};
 use self::connect::Limits;
 use self::headers::Headers;
 use self::pool::Pool;
 use self::request::{Plan, Prepared};
+use self::rules::Rules;
 use self::sign::Signer;
 use self::url::UrlPlan;
 use super::egress::Egress;
@@ -87,9 +90,10 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
         let twice = format!("`auth` and `headers` both write `{name}`");
         found("auth", vec![Problem::at("", twice).help("keep one of them")]);
     }
+    let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
     found("", limits_problems(spec));
-    let (Some(url), Some(mut headers), Ok(template), Ok(signer), Ok(auth), true) =
-        (url, headers, template, signer, auth, problems.is_empty())
+    let (Some(url), Some(mut headers), Ok(template), Ok(signer), Ok(auth), Ok(rules), true) =
+        (url, headers, template, signer, auth, rules, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -98,8 +102,8 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
     let reads_value = headers.look_into_payload() || UrlPlan::looks_into_payload(&spec.url);
     let body = BodyPlan { template, content: spec.content, max };
-    let reads_value = reads_value || body.looks_into_payload();
-    let reads_id = headers.read_id() || UrlPlan::reads_id(&spec.url) || body.reads_id();
+    let reads_value = reads_value || body.looks_into_payload() || rules.look_into_payload();
+    let reads_id = headers.read_id() || UrlPlan::reads_id(&spec.url) || body.reads_id() || rules.read_id();
     let at_once =
         spec.concurrency.map_or(context.max_in_flight, |n| usize::try_from(n).unwrap_or(usize::MAX));
     Ok(Webhook {
@@ -115,6 +119,7 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
         verb: verb(spec.method),
         limits: limits(spec),
         accept: spec.accept.clone(),
+        rules,
         max_response: usize::try_from(spec.max_response.0).unwrap_or(usize::MAX),
         reads_value,
         reads_id,
@@ -214,6 +219,7 @@ struct Webhook {
     verb: &'static str,
     limits: Limits,
     accept: Vec<StatusRange>,
+    rules: Rules,
     max_response: usize,
     reads_value: bool,
     reads_id: bool,
@@ -272,7 +278,9 @@ impl Webhook {
         let shown = Arc::clone(&prepared.shown);
         match self.send(call, prepared, now, bounds).await {
             Ok(answer) => {
-                let answer = classify::answer(|| self.action(&shown), &self.accept, answer, now)?;
+                let ruled = self.rules.decide(call, &answer);
+                let by = Deciding { ruled, accept: &self.accept, now, notes: &call.notes };
+                let answer = classify::answer(|| self.action(&shown), answer, by)?;
                 if self.needs_answer && answer.body_end == BodyEnd::BrokenOff {
                     let message = format!("{}: the answer's body broke off", self.action(&shown));
                     return Err(Failure::retry(Code::Reset, message).with_answer(answer));

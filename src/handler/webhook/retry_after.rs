@@ -4,14 +4,23 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::handler::Notes;
 use crate::outcome::Answer;
+use crate::telemetry::metrics::Anomaly;
 
 /// What is longer than this is absurd; `retry_after_max` caps what remains.
 const ABSURD: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The wait that an answer asks for.
-pub(super) fn retry_after(answer: &Answer, now: SystemTime) -> Option<Duration> {
-    let text = answer.header("retry-after")?.trim();
+/// The wait that an answer asks for. One that counts as absent is noted.
+pub(super) fn retry_after(answer: &Answer, now: SystemTime, notes: &Notes) -> Option<Duration> {
+    let wait = read(answer.header("retry-after")?.trim(), now);
+    if wait.is_none() {
+        notes.add(Anomaly::RetryAfterIgnored);
+    }
+    wait
+}
+
+fn read(text: &str, now: SystemTime) -> Option<Duration> {
     let wait = if text.bytes().all(|b| b.is_ascii_digit()) {
         Duration::from_secs(text.parse().ok()?)
     } else {
@@ -30,7 +39,11 @@ mod tests {
         let headers = vec![("retry-after".to_owned(), Bytes::copy_from_slice(text.as_bytes()))];
         let answer = Answer { status: 503, headers, body: Bytes::new(), body_end: BodyEnd::Complete };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        retry_after(&answer, now).map(|wait| wait.as_secs())
+        let notes = Notes::default();
+        let wait = retry_after(&answer, now, &notes).map(|wait| wait.as_secs());
+        let noted: Vec<Anomaly> = notes.iter().collect();
+        assert_eq!(noted, if wait.is_some() { vec![] } else { vec![Anomaly::RetryAfterIgnored] });
+        wait
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::{Context, Spec, Webhook, compile};
 use crate::event::{Body, Event, Header, Origin, Topic};
 use crate::handler::egress::{self, Egress};
-use crate::handler::{Call, Handler};
+use crate::handler::{Call, Handler, Notes};
 use crate::outcome::{Answer, Failure};
 use crate::settings::References;
 
@@ -236,6 +236,6 @@ pub(super) fn event(value: &[u8], headers: &[(&'static str, &[u8])]) -> Event {
 
 /// One attempt at an event.
 pub(super) async fn attempt(handler: &Webhook, event: &Event) -> Result<Answer, Failure> {
-    let call = Call { event, attempt: 1, id: None, give_up_at: None };
+    let call = Call { event, attempt: 1, id: None, give_up_at: None, notes: Notes::default() };
     handler.attempt(&[call]).await.remove(0)
 }

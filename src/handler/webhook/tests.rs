@@ -11,7 +11,7 @@ use super::testing::{
 };
 use super::{Spec, compile};
 use crate::event::{Body, Event, Trace};
-use crate::handler::{Call, Handler};
+use crate::handler::{Call, Handler, Notes};
 use crate::outcome::{BodyEnd, Class, Code, Failure, HoldCause};
 use crate::telemetry::clock;
 
@@ -277,7 +277,7 @@ async fn every_header_of_the_contract_is_there() {
     );
     let give_up_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     for number in [1, 2] {
-        let call = Call { event: &event, attempt: number, id: None, give_up_at };
+        let call = Call { event: &event, attempt: number, id: None, give_up_at, notes: Notes::default() };
         handler.attempt(&[call]).await.remove(0).unwrap();
     }
     let requests: Vec<String> =
@@ -498,7 +498,7 @@ fn a_template_that_looks_into_the_value_asks_for_it() {
 fn an_attempt_is_small_enough_to_box() {
     let handler = webhook("http://host/v1", &json!({}));
     let event = event(b"", &[]);
-    let call = Call { event: &event, attempt: 1, id: None, give_up_at: None };
+    let call = Call { event: &event, attempt: 1, id: None, give_up_at: None, notes: Notes::default() };
     let future = handler.one(&call);
     assert!(std::mem::size_of_val(&future) < 8 << 10, "{} bytes", std::mem::size_of_val(&future));
 }

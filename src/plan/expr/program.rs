@@ -11,7 +11,7 @@ use vrl::value::{Kind, Value};
 
 use super::finding::{self, Finding};
 use super::target::{ReadOnly, Writable};
-use super::view::{Field, Reads, Surroundings, View, metadata_kind};
+use super::view::{Field, RESPONSE, Reads, Surroundings, View, metadata_kind};
 use super::{fence, functions, measure};
 use crate::event::Event;
 use crate::outcome::{Code, Failure};
@@ -41,7 +41,15 @@ impl Predicate {
     /// Compiles a condition. Fails with all findings where it is not VRL, may fail at run time unsaid, writes, or is not
     /// known to be true or false.
     pub fn compile(source: &str) -> Result<Predicate, Vec<Finding>> {
-        let expression = Expression::compile(source)?;
+        Predicate::of(source, Expression::compile(source)?)
+    }
+
+    /// The same where a handler has answered for certain: `%response.status < 300` cannot fail then.
+    pub fn compile_answered(source: &str) -> Result<Predicate, Vec<Finding>> {
+        Predicate::of(source, Compiled::new(source, true, true).map(Expression)?)
+    }
+
+    fn of(source: &str, expression: Expression) -> Result<Predicate, Vec<Finding>> {
         let result = expression.0.program.final_type_info().result;
         if !result.kind().is_boolean() {
             return Err(vec![finding::not_boolean(source.trim(), trimmed(source))]);
@@ -86,7 +94,7 @@ impl Predicate {
 impl Expression {
     /// Compiles an expression that gives a value. Fails with all findings.
     pub fn compile(source: &str) -> Result<Expression, Vec<Finding>> {
-        Compiled::new(source, true).map(Expression)
+        Compiled::new(source, true, false).map(Expression)
     }
 
     /// The value for this record.
@@ -115,7 +123,7 @@ impl Expression {
 impl Program {
     /// Compiles a program. Fails with all findings, also where it writes to `%`.
     pub fn compile(source: &str) -> Result<Program, Vec<Finding>> {
-        Compiled::new(source, false).map(Program)
+        Compiled::new(source, false, false).map(Program)
     }
 
     /// What the program makes of `value`, the body of `event`. Fails with code `transform` where an expression with `!`
@@ -175,13 +183,13 @@ fn config(read_only: bool) -> CompileConfig {
 static UTC: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::parse("UTC").unwrap_or(TimeZone::Local));
 
 impl Compiled {
-    fn new(source: &str, read_only: bool) -> Result<Compiled, Vec<Finding>> {
+    fn new(source: &str, read_only: bool, answered: bool) -> Result<Compiled, Vec<Finding>> {
         check_source(source)?;
         let unknown = unknown_metadata(source);
         if !unknown.is_empty() {
             return Err(unknown);
         }
-        let types = ExternalEnv::new_with_kind(Kind::any(), metadata_kind());
+        let types = ExternalEnv::new_with_kind(Kind::any(), metadata_kind(answered));
         let result = compile_with_external(source, functions::allowed(), &types, config(read_only))
             .map_err(|list| finding::from_vrl(source, list, read_only))?;
         let mut program = result.program;
@@ -295,11 +303,27 @@ fn unknown_metadata(source: &str) -> Vec<Finding> {
                 if !name.is_empty() && !Field::ALL.iter().any(|field| field.name() == name) {
                     findings.push(unknown_metadata_finding(name, at..at + 1 + end));
                 }
+                if name == Field::Response.name() {
+                    findings.extend(unknown_in_response(rest.get(end..).unwrap_or(""), at + 1 + end));
+                }
             }
             _ => {}
         }
     }
     findings
+}
+
+/// `%response.NAME` that does not exist. `rest` is what follows `%response`, `at` where that stands.
+fn unknown_in_response(rest: &str, at: usize) -> Option<Finding> {
+    let name = rest.strip_prefix('.')?;
+    let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len());
+    let name = name.get(..end).filter(|name| !name.is_empty() && !RESPONSE.contains(name))?;
+    let message = format!("`%response.{name}` does not exist");
+    let finding = Finding::new(finding::UNKNOWN_METADATA, message, at + 1..at + 1 + end);
+    Some(match did_you_mean(name, RESPONSE.iter().copied()) {
+        Some(known) => finding.help(format!("did you mean `%response.{known}`?")),
+        None => finding.help("one of %response.status, %response.headers, %response.body"),
+    })
 }
 
 /// `%NAME` that is none of the names of [`Field`].

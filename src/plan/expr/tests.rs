@@ -334,3 +334,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_an_answer_does_not_have_is_named() {
+    let findings =
+        Predicate::compile_answered("%response.stats == 200 && %response.body.any == 1").unwrap_err();
+    let said: Vec<_> = findings.iter().map(|f| (f.message.as_str(), f.help.as_deref())).collect();
+    assert_eq!(said, [("`%response.stats` does not exist", Some("did you mean `%response.status`?"))]);
+    Predicate::compile_answered("%response.status < 300 && exists(%response.headers.\"x-a\")").unwrap();
+    // Before anybody has answered the status may be missing.
+    Predicate::compile("%response.status < 300").unwrap_err();
+}

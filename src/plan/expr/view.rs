@@ -229,23 +229,25 @@ impl Field {
             Field::Topic | Field::Id => Kind::bytes(),
             Field::Partition | Field::Offset | Field::Attempts => Kind::integer(),
             Field::Timestamp => Kind::timestamp().or_null(),
-            Field::Response => Kind::object(Collection::from_parts(
-                [
-                    ("status".into(), Kind::integer()),
-                    ("headers".into(), Kind::object(Collection::from_unknown(text))),
-                    ("body".into(), Kind::any()),
-                ]
-                .into(),
-                Kind::undefined(),
-            ))
-            .or_null(),
+            Field::Response => {
+                let kinds = [Kind::integer(), Kind::object(Collection::from_unknown(text)), Kind::any()];
+                let known = RESPONSE.iter().zip(kinds).map(|(name, kind)| ((*name).into(), kind)).collect();
+                Kind::object(Collection::from_parts(known, Kind::undefined()))
+            }
         }
     }
 }
 
-/// The types of `%`, so that `%attempts > 3` compiles.
-pub(super) fn metadata_kind() -> Kind {
-    let known = Field::ALL.iter().map(|f| (f.name().into(), f.kind())).collect();
+/// What `%response` has.
+pub(super) const RESPONSE: [&str; 3] = ["status", "headers", "body"];
+
+/// The types of `%`, so that `%attempts > 3` compiles; whether `%response` is there for certain.
+pub(super) fn metadata_kind(answered: bool) -> Kind {
+    let kind = |field: &Field| match field {
+        Field::Response if !answered => field.kind().or_null(),
+        field => field.kind(),
+    };
+    let known = Field::ALL.iter().map(|field| (field.name().into(), kind(field))).collect();
     Kind::object(Collection::from_parts(known, Kind::undefined()))
 }
 

@@ -26,7 +26,8 @@ impl Route {
     pub fn build(spec: &Spec, place: Place, references: &References) -> Result<Route, Vec<TreeFinding>> {
         let mut build = Build { references, findings: Vec::new() };
         let topic = build.topic(&spec.topic);
-        let when = spec.when.as_deref().and_then(|source| build.compiled("when", Predicate::compile(source)));
+        let compile = if place.handler { Predicate::compile_answered } else { Predicate::compile };
+        let when = spec.when.as_deref().and_then(|source| build.compiled("when", compile(source)));
         let key = spec.key.as_deref().and_then(|source| build.template(&["key"], source));
         let headers: Vec<_> =
             spec.headers.iter().filter_map(|(name, text)| build.header(name, text)).collect();
