@@ -31,6 +31,17 @@ pub fn webhook_id(origin: &Origin, service: &str, part: u32) -> String {
     topic.write_identity(&mut text);
     // Writing to a string does not fail.
     write!(text, "\n{}\n{}\n{service}\n{part}", origin.partition, origin.offset).unwrap_or_default();
+    of_text(&text)
+}
+
+/// The `webhook-id` of a batch: the same hash over the ids of its items, in order, one a line.
+///
+/// Source: http-contract, section 8.
+pub fn batch_id(items: &[&str]) -> String {
+    of_text(&items.join("\n"))
+}
+
+fn of_text(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let mut id = String::with_capacity(36);
     id.push_str("msg_");

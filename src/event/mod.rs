@@ -13,7 +13,7 @@ use data_encoding::BASE64URL_NOPAD;
 use vrl::value::Value;
 
 pub use envelope::{correlation_id, event_type};
-pub use identity::{event_id, own_event_id, webhook_id};
+pub use identity::{batch_id, event_id, own_event_id, webhook_id};
 pub use trace::Trace;
 
 /// The 16 bytes with which a broker (2.8 and newer) names one life of a topic. A topic deleted and made again has

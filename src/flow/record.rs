@@ -224,7 +224,9 @@ impl Turn<'_> {
         let first_try = progress.first_try.unwrap_or_else(clock::wall);
         let give_up_at = self.stage.policy.retry.give_up_at(first_try);
         let Part { event, id, .. } = part;
-        let call = [Call { event, attempt: progress.attempts, id, give_up_at, notes: Notes::default() }];
+        let alone = self.job.work.lone || self.job.tried.is_some();
+        let notes = Notes::default();
+        let call = [Call { event, attempt: progress.attempts, id, give_up_at, alone, notes }];
         let started = clock::now();
         let result = handler.attempt(&call).await.pop();
         let result = result

@@ -36,6 +36,8 @@ pub struct Call<'a> {
     pub id: Option<&'a str>,
     /// When `give_up_after` ends, where it is set.
     pub give_up_at: Option<SystemTime>,
+    /// Whether it is to share its request with no other: it tries whether the receiver is there, or is under suspicion.
+    pub alone: bool,
     /// What the handler notices besides the answer.
     pub notes: Notes,
 }

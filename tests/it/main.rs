@@ -26,6 +26,7 @@ mod rebalance;
 mod bad_input;
 mod answers;
 mod rules;
+mod batches;
 mod egress;
 mod signatures;
 mod topics;

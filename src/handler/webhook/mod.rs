@@ -14,6 +14,9 @@ mod client;
 mod pool;
 mod classify;
 mod rules;
+mod item;
+mod batch;
+mod partial;
 mod retry_after;
 #[cfg(test)]
 mod testing;
@@ -24,22 +27,26 @@ mod tls_tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use ::url::Url;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::batch::Batching;
 use self::body::BodyPlan;
 use self::classify::Deciding;
 use self::client::{Bounds, Exchange, Live};
 use self::connect::Limits;
 use self::headers::Headers;
+use self::item::{Group, Item};
+use self::partial::Replied;
 use self::pool::Pool;
 use self::request::{Plan, Prepared};
-use self::rules::Rules;
+use self::rules::{About, Rules};
 use self::sign::Signer;
 use self::url::UrlPlan;
 use super::egress::Egress;
-use super::{BoxFuture, Call, Context, Handler, Problem, StatusRange};
+use super::{BoxFuture, Call, Context, Handler, Notes, Problem, StatusRange};
 use crate::event::Event;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::plan::expr::ValueTemplate;
@@ -52,7 +59,9 @@ pub use spec::{
 };
 
 /// The longest `timeout`.
-const MAX_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest `linger`.
+const MAX_LINGER: Duration = Duration::from_secs(60);
 
 /// Makes the handler. Every problem of the block in one go; keys that are not built yet are for the compiler to answer.
 pub fn build(
@@ -60,7 +69,45 @@ pub fn build(
     context: &Context,
     references: &References,
 ) -> Result<Arc<dyn Handler>, Vec<Problem>> {
-    Ok(Arc::new(compile(spec, context, references)?))
+    let webhook = compile(spec, context, references)?;
+    let Some(written) = &spec.batch else { return Ok(Arc::new(webhook)) };
+    let limits = batch_limits(spec, written, context).map_err(|list| {
+        list.into_iter().map(|problem| Problem { path: format!("webhook.{}", problem.path), ..problem })
+    });
+    Ok(Arc::new(Batching::new(webhook, limits.map_err(Iterator::collect::<Vec<_>>)?)))
+}
+
+/// When batches are closed, and what does not go together with them.
+fn batch_limits(spec: &Spec, written: &Batch, context: &Context) -> Result<batch::Limits, Vec<Problem>> {
+    let mut problems = Vec::new();
+    if !(1..=item::MAX_ITEMS).contains(&written.max_records) {
+        let help = format!("write 1 to {}: the ids of the items stand in a header", item::MAX_ITEMS);
+        let message = format!("a batch of {} records cannot be made", written.max_records);
+        problems.push(Problem::at("batch.max_records", message).help(help));
+    }
+    if written.linger.0 > MAX_LINGER {
+        let message = format!("a linger of {} is out of range", written.linger);
+        problems.push(Problem::at("batch.linger", message).help("write at most 1m"));
+    }
+    if spec.content != Content::Json {
+        let message = "a batch is a JSON array: its items cannot be written otherwise";
+        problems.push(Problem::at("content", message).help("take `content` out, or `batch`"));
+    }
+    if context.reads_answer {
+        let message = "the answer to a batch is not the answer to one event, and `publish` takes it";
+        let help = "take `batch` out, or write `publish` without `%response.body` and with a `value`";
+        problems.push(Problem::at("batch", message).help(help));
+    }
+    let bytes = written.max_bytes.map_or(spec.max_body, |bytes| bytes);
+    if problems.is_empty() {
+        Ok(batch::Limits {
+            records: usize::try_from(written.max_records).unwrap_or(usize::MAX),
+            bytes: usize::try_from(bytes.0).unwrap_or(usize::MAX),
+            linger: written.linger.0,
+        })
+    } else {
+        Err(problems)
+    }
 }
 
 fn compile(spec: &Spec, context: &Context, references: &References) -> Result<Webhook, Vec<Problem>> {
@@ -126,6 +173,7 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
         needs_answer: context.reads_answer,
         egress: Arc::clone(&context.egress),
         pool: Pool::new(at_once),
+        slots: spec.concurrency.map(|_| Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
     })
 }
 
@@ -227,6 +275,8 @@ struct Webhook {
     needs_answer: bool,
     egress: Arc<Egress>,
     pool: Pool,
+    /// Requests that may be made at once, where the file says how many.
+    slots: Option<Semaphore>,
 }
 
 impl fmt::Debug for Webhook {
@@ -266,7 +316,69 @@ impl Handler for Webhook {
 
 impl Webhook {
     async fn one(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let slot = self.slot().await;
         let now = clock::wall();
+        let (answer, shown) = self.request(|| self.plan.prepare(call, &self.egress, now)).await?;
+        drop(slot);
+        let about = About { event: call.event, attempt: call.attempt, id: call.id };
+        self.judge(Some(about), answer, &shown, now, &call.notes)
+    }
+
+    /// What a call brings to a batch, and which batch it may join.
+    fn item(&self, call: &Call<'_>) -> Result<(Group, Item), Failure> {
+        self.plan.item(call, &self.egress, !self.rules.is_empty())
+    }
+
+    /// Sends a batch of at least one item, with a slot in hand.
+    async fn send_batch(&self, group: &Group, items: &[Item]) -> Replied {
+        let (now, notes) = (clock::wall(), Notes::default());
+        let whole = async {
+            let (answer, shown) = self.request(|| self.plan.batch(group, items, now)).await?;
+            let about = items.first().and_then(Item::about);
+            let answer = self.judge(about, answer, &shown, now, &notes)?;
+            let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
+            match partial::words(&answer.body, &ids) {
+                Ok(words) => Ok((answer, words)),
+                Err(what) => {
+                    let message = format!("{}: {what}", self.action(&shown));
+                    Err(Failure::retry(Code::Status, message).with_answer(answer))
+                }
+            }
+        };
+        let whole = whole.await;
+        Replied { whole, notes }
+    }
+
+    /// Room for one more request, where `concurrency` bounds them.
+    async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.slots.as_ref()?.acquire().await.ok()
+    }
+
+    /// What an answer says of the event.
+    fn judge(
+        &self,
+        about: Option<About<'_>>,
+        answer: Answer,
+        shown: &str,
+        now: SystemTime,
+        notes: &Notes,
+    ) -> Result<Answer, Failure> {
+        let ruled = about.and_then(|about| self.rules.decide(about, &answer, notes));
+        let by = Deciding { ruled, accept: &self.accept, now, notes };
+        let answer = classify::answer(|| self.action(shown), answer, by)?;
+        if self.needs_answer && answer.body_end == BodyEnd::BrokenOff {
+            let message = format!("{}: the answer's body broke off", self.action(shown));
+            return Err(Failure::retry(Code::Reset, message).with_answer(answer));
+        }
+        Ok(answer)
+    }
+
+    /// Makes a request and hears the answer; also where it went, for people.
+    async fn request(
+        &self,
+        prepare: impl Fn() -> Result<Prepared, Failure>,
+    ) -> Result<(Answer, Arc<str>), Failure> {
         let start = clock::now();
         let bounds = Bounds {
             limits: &self.limits,
@@ -274,19 +386,10 @@ impl Webhook {
             deadline: start + self.limits.total,
             max_response: self.max_response,
         };
-        let prepared = self.plan.prepare(call, &self.egress, now)?;
+        let prepared = prepare()?;
         let shown = Arc::clone(&prepared.shown);
-        match self.send(call, prepared, now, bounds).await {
-            Ok(answer) => {
-                let ruled = self.rules.decide(call, &answer);
-                let by = Deciding { ruled, accept: &self.accept, now, notes: &call.notes };
-                let answer = classify::answer(|| self.action(&shown), answer, by)?;
-                if self.needs_answer && answer.body_end == BodyEnd::BrokenOff {
-                    let message = format!("{}: the answer's body broke off", self.action(&shown));
-                    return Err(Failure::retry(Code::Reset, message).with_answer(answer));
-                }
-                Ok(answer)
-            }
+        match self.send(prepare, prepared, bounds).await {
+            Ok(answer) => Ok((answer, shown)),
             Err(fault) => Err(classify::fault(&self.action(&shown), fault)),
         }
     }
@@ -295,9 +398,8 @@ impl Webhook {
     /// replaced, once, where nothing was written to it.
     async fn send(
         &self,
-        call: &Call<'_>,
+        prepare: impl Fn() -> Result<Prepared, Failure>,
         prepared: Prepared,
-        now: std::time::SystemTime,
         bounds: Bounds<'_>,
     ) -> Result<Answer, classify::Fault> {
         let Prepared { origin, mut request, .. } = prepared;
@@ -309,8 +411,7 @@ impl Webhook {
                 Exchange::Unwritten(Some(unsent)) => request = unsent,
                 Exchange::Unwritten(None) => {
                     // It was made once without a failure, of the same event.
-                    let again = self.plan.prepare(call, &self.egress, now);
-                    request = again.map_err(|f| classify::Fault::Reset(f.message))?.request;
+                    request = prepare().map_err(|f| classify::Fault::Reset(f.message))?.request;
                 }
             }
         }

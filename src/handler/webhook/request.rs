@@ -2,7 +2,7 @@
 //!
 //! Source: http-contract, sections 2 to 5 and 9.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,8 +17,8 @@ use super::body::{BodyPlan, Sent};
 use super::connect::Origin;
 use super::headers::{Headers, header_value};
 use super::sign::Signer;
-use super::url::UrlPlan;
-use crate::event::{Body, Trace, correlation_id, webhook_id};
+use super::url::{Target, UrlPlan};
+use crate::event::{Body, Event, Trace, correlation_id, webhook_id};
 use crate::handler::Call;
 use crate::handler::egress::Egress;
 use crate::outcome::{Code, Failure};
@@ -62,6 +62,33 @@ pub(super) struct Prepared {
     pub(super) shown: Arc<str>,
 }
 
+/// What each request says of its attempt.
+pub(super) struct Attempt<'a> {
+    pub(super) id: String,
+    /// `topic/partition/offset`; of a batch the first one's.
+    pub(super) event: &'a dyn fmt::Display,
+    /// Writes the span of this attempt.
+    pub(super) trace: &'a dyn Fn(&mut String),
+    /// Its number; of a batch the highest.
+    pub(super) number: u32,
+    /// When `give_up_after` ends; of a batch the earliest.
+    pub(super) give_up_at: Option<SystemTime>,
+    /// When it is made.
+    pub(super) now: SystemTime,
+}
+
+/// What a request is made of.
+pub(super) struct Content {
+    pub(super) target: Target,
+    /// The body, and its type where there is one.
+    pub(super) body: Bytes,
+    pub(super) media_type: Option<HeaderValue>,
+    /// Headers that nothing of the file takes the place of.
+    pub(super) headers: HeaderMap,
+    /// What the file asks for, from the record.
+    pub(super) asked: Vec<(HeaderName, HeaderValue)>,
+}
+
 impl Plan {
     /// Makes the request of one attempt at `now`. Fails with class `Invalid` where the record is at fault.
     pub(super) fn prepare(
@@ -74,33 +101,45 @@ impl Plan {
         let attempts = call.attempt.saturating_sub(1);
         let view = View::of(event, Surroundings { attempts, id: call.id, answer: None });
         let target = self.url.target(&view, egress)?;
+        let mut headers = HeaderMap::with_capacity(24);
         let (body, media_type) = match self.body.render(event, &view)? {
-            Sent::Tombstone => (Bytes::new(), None),
+            Sent::Tombstone => {
+                headers.insert(WEIR_TOMBSTONE, HeaderValue::from_static("true"));
+                (Bytes::new(), None)
+            }
             Sent::Bytes(bytes, media_type) => (bytes, Some(media_type)),
         };
-        let mut headers = HeaderMap::with_capacity(24);
+        add_context(event, &mut headers);
+        let mut asked = Vec::new();
+        self.headers.render(event, &view, |name, value| asked.push((name, value)))?;
+        let attempt = Attempt {
+            id: webhook_id(&event.origin, &self.service, event.part),
+            event: &event.origin,
+            trace: &|out| Trace::of(event).write_child(out),
+            number: call.attempt,
+            give_up_at: call.give_up_at,
+            now,
+        };
+        self.finish(Content { target, body, media_type, headers, asked }, &attempt)
+    }
+
+    /// Adds what every request has, and signs it.
+    pub(super) fn finish(&self, content: Content, attempt: &Attempt<'_>) -> Result<Prepared, Failure> {
+        let Content { target, body, media_type, mut headers, mut asked } = content;
         headers.insert(HOST, target.origin.authority.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        match media_type {
-            Some(media_type) => {
-                headers.insert(CONTENT_TYPE, media_type);
-            }
-            None => {
-                headers.insert(WEIR_TOMBSTONE, HeaderValue::from_static("true"));
-            }
+        if let Some(media_type) = media_type {
+            headers.insert(CONTENT_TYPE, media_type);
         }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        self.write_texts(call, now, &body, &mut headers)?;
+        self.write_texts(attempt, &body, &mut headers)?;
         for (name, value) in &self.headers.literal {
             headers.insert(name, value.clone());
         }
         // What the record carries never takes the place of what is there already.
-        let mut forwarded: Vec<(HeaderName, HeaderValue)> = Vec::new();
-        self.headers.render(event, &view, |name, value| forwarded.push((name, value)))?;
-        let taken = |name: &HeaderName| headers.contains_key(name);
-        forwarded.retain(|(name, _)| !taken(name));
-        for (name, value) in forwarded {
+        asked.retain(|(name, _)| !headers.contains_key(name));
+        for (name, value) in asked {
             headers.append(name, value);
         }
         let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -117,56 +156,53 @@ impl Plan {
     /// The headers whose values are made for each attempt. Their texts share one buffer.
     fn write_texts(
         &self,
-        call: &Call<'_>,
-        now: SystemTime,
+        attempt: &Attempt<'_>,
         body: &[u8],
         headers: &mut HeaderMap,
     ) -> Result<(), Failure> {
-        let event = call.event;
+        let id = attempt.id.as_str();
         let mut texts = Texts { all: String::with_capacity(320), parts: Vec::with_capacity(8) };
-        let id = webhook_id(&event.origin, &self.service, event.part);
-        let timestamp = seconds(now).to_string();
-        texts.add(WEBHOOK_ID, |out| out.push_str(&id));
+        let timestamp = seconds(attempt.now).to_string();
+        texts.add(WEBHOOK_ID, |out| out.push_str(id));
         texts.add(WEBHOOK_TIMESTAMP, |out| out.push_str(&timestamp));
         if let Some(signer) = &self.signer {
-            texts.add(WEBHOOK_SIGNATURE, |out| signer.write(&id, &timestamp, body, out));
+            texts.add(WEBHOOK_SIGNATURE, |out| signer.write(id, &timestamp, body, out));
         }
         // Writing to a string does not fail.
-        texts.add(WEIR_EVENT, |out| write!(out, "{}", event.origin).unwrap_or_default());
-        texts.add(TRACEPARENT, |out| Trace::of(event).write_child(out));
-        if let Some(at) = call.give_up_at {
+        texts.add(WEIR_EVENT, |out| write!(out, "{}", attempt.event).unwrap_or_default());
+        texts.add(TRACEPARENT, |out| (attempt.trace)(out));
+        if let Some(at) = attempt.give_up_at {
             texts.add(WEIR_DEADLINE, |out| write!(out, "{}", seconds(at)).unwrap_or_default());
         }
         if self.idempotency_key {
             texts.add(IDEMPOTENCY_KEY, |out| write!(out, "\"{id}\"").unwrap_or_default());
         }
         texts.write(headers)?;
-        headers.insert(WEIR_ATTEMPT, HeaderValue::from(call.attempt));
-        let value = match &event.body {
-            Body::Value(value) => value,
-            Body::Raw(_) => &Value::Null,
-        };
-        // A correlation id that no header can carry stays behind: it is not what the file asked for.
-        let carried = |text: &str| header_value(Bytes::copy_from_slice(text.as_bytes()));
-        if let Some(value) = correlation_id(event, value).and_then(|id| carried(&id)) {
-            headers.insert(CORRELATION, value);
-        }
-        let state = event.header("tracestate").filter(|_| Trace::is_given(event));
-        if let Some(value) = state.and_then(|state| header_value(state.clone())) {
-            headers.insert(TRACESTATE, value);
-        }
+        headers.insert(WEIR_ATTEMPT, HeaderValue::from(attempt.number));
         Ok(())
     }
 
     /// The URL of an event's request without query, for people; `None` where this event has none.
-    pub(super) fn shown(
-        &self,
-        event: &crate::event::Event,
-        id: Option<&str>,
-        egress: &Egress,
-    ) -> Option<Arc<str>> {
+    pub(super) fn shown(&self, event: &Event, id: Option<&str>, egress: &Egress) -> Option<Arc<str>> {
         let view = View::of(event, Surroundings { id, ..Surroundings::default() });
         self.url.target(&view, egress).ok().map(|target| target.shown)
+    }
+}
+
+/// Where the event stands among others: correlation id and trace state. One that no header can carry stays behind: it is
+/// not what the file asked for.
+fn add_context(event: &Event, headers: &mut HeaderMap) {
+    let value = match &event.body {
+        Body::Value(value) => value,
+        Body::Raw(_) => &Value::Null,
+    };
+    let carried = |text: &str| header_value(Bytes::copy_from_slice(text.as_bytes()));
+    if let Some(value) = correlation_id(event, value).and_then(|id| carried(&id)) {
+        headers.insert(CORRELATION, value);
+    }
+    let state = event.header("tracestate").filter(|_| Trace::is_given(event));
+    if let Some(value) = state.and_then(|state| header_value(state.clone())) {
+        headers.insert(TRACESTATE, value);
     }
 }
 

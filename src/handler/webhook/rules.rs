@@ -3,7 +3,8 @@
 //! Source: http-contract, section 6.
 
 use super::spec::{Rule, Then};
-use crate::handler::{Call, Problem};
+use crate::event::Event;
+use crate::handler::{Notes, Problem};
 use crate::outcome::Answer;
 use crate::plan::expr::{Predicate, Surroundings, View};
 use crate::telemetry::metrics::Anomaly;
@@ -19,6 +20,16 @@ pub(super) struct Ruled {
     pub(super) index: usize,
     /// What then.
     pub(super) then: Then,
+}
+
+/// The event that was answered; of a batch its first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) event: &'a Event,
+    /// The number of the attempt.
+    pub(super) attempt: u32,
+    /// The event id as it was before the transforms.
+    pub(super) id: Option<&'a str>,
 }
 
 impl Rules {
@@ -38,6 +49,11 @@ impl Rules {
         if problems.is_empty() { Ok(Rules(rules)) } else { Err(problems) }
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a condition reads the value.
     pub(super) fn look_into_payload(&self) -> bool {
         self.0.iter().any(|(when, _)| when.looks_into_payload())
@@ -49,16 +65,17 @@ impl Rules {
     }
 
     /// What the first true one says; `None` where none is. One that fails is not true, and is noted.
-    pub(super) fn decide(&self, call: &Call<'_>, answer: &Answer) -> Option<Ruled> {
+    pub(super) fn decide(&self, about: About<'_>, answer: &Answer, notes: &Notes) -> Option<Ruled> {
         if self.0.is_empty() {
             return None;
         }
-        let attempts = call.attempt.saturating_sub(1);
-        let view = View::of(call.event, Surroundings { attempts, id: call.id, answer: Some(answer) });
+        let About { event, attempt, id } = about;
+        let attempts = attempt.saturating_sub(1);
+        let view = View::of(event, Surroundings { attempts, id, answer: Some(answer) });
         self.0.iter().enumerate().find_map(|(index, (when, then))| match when.test(&view) {
             Ok(met) => met.then_some(Ruled { index, then: *then }),
             Err(_) => {
-                call.notes.add(Anomaly::RuleFailed);
+                notes.add(Anomaly::RuleFailed);
                 None
             }
         })
@@ -71,7 +88,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::handler::Notes;
     use crate::handler::webhook::testing::event;
     use crate::outcome::BodyEnd;
 
@@ -90,9 +106,9 @@ mod tests {
         let body = Bytes::from(body.to_string());
         let answer = Answer { status, headers, body, body_end: BodyEnd::Complete };
         let event = event(b"{}", &[]);
-        let call = Call { event: &event, attempt: 1, id: None, give_up_at: None, notes: Notes::default() };
-        let ruled = rules.decide(&call, &answer);
-        (ruled.map(|ruled| (ruled.index, ruled.then)), call.notes.iter().collect())
+        let (about, notes) = (About { event: &event, attempt: 1, id: None }, Notes::default());
+        let ruled = rules.decide(about, &answer, &notes);
+        (ruled.map(|ruled| (ruled.index, ruled.then)), notes.iter().collect())
     }
 
     #[test]

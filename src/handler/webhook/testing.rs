@@ -236,6 +236,6 @@ pub(super) fn event(value: &[u8], headers: &[(&'static str, &[u8])]) -> Event {
 
 /// One attempt at an event.
 pub(super) async fn attempt(handler: &Webhook, event: &Event) -> Result<Answer, Failure> {
-    let call = Call { event, attempt: 1, id: None, give_up_at: None, notes: Notes::default() };
+    let call = Call { event, attempt: 1, id: None, give_up_at: None, alone: false, notes: Notes::default() };
     handler.attempt(&[call]).await.remove(0)
 }

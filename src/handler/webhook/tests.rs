@@ -169,13 +169,13 @@ async fn many_at_once_over_two_threads_all_end() {
 }
 
 #[tokio::test]
-async fn no_more_rest_than_may_be_used_at_once() {
+async fn no_more_requests_are_made_at_once_than_the_file_says() {
     let server = Server::start(vec![serve(OK)]).await;
     let handler = webhook(&server.url("/"), &json!({ "concurrency": 3 }));
     let event = event(b"{}", &[]);
     let answers = futures_util::future::join_all((0..10).map(|_| attempt(&handler, &event))).await;
     assert!(answers.iter().all(Result::is_ok));
-    assert_eq!((server.connections(), handler.pool.resting()), (10, 3));
+    assert_eq!((server.connections(), handler.pool.resting()), (3, 3), "nor are more made at once");
 }
 
 #[tokio::test]
@@ -277,7 +277,14 @@ async fn every_header_of_the_contract_is_there() {
     );
     let give_up_at = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000));
     for number in [1, 2] {
-        let call = Call { event: &event, attempt: number, id: None, give_up_at, notes: Notes::default() };
+        let call = Call {
+            event: &event,
+            attempt: number,
+            id: None,
+            give_up_at,
+            alone: false,
+            notes: Notes::default(),
+        };
         handler.attempt(&[call]).await.remove(0).unwrap();
     }
     let requests: Vec<String> =
@@ -498,7 +505,8 @@ fn a_template_that_looks_into_the_value_asks_for_it() {
 fn an_attempt_is_small_enough_to_box() {
     let handler = webhook("http://host/v1", &json!({}));
     let event = event(b"", &[]);
-    let call = Call { event: &event, attempt: 1, id: None, give_up_at: None, notes: Notes::default() };
+    let call =
+        Call { event: &event, attempt: 1, id: None, give_up_at: None, alone: false, notes: Notes::default() };
     let future = handler.one(&call);
     assert!(std::mem::size_of_val(&future) < 8 << 10, "{} bytes", std::mem::size_of_val(&future));
 }

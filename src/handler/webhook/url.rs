@@ -25,7 +25,7 @@ pub(super) enum UrlPlan {
 }
 
 /// Where one request goes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     /// What to connect to.
     pub(super) origin: Arc<Origin>,
