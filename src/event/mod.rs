@@ -3,6 +3,7 @@
 mod envelope;
 mod identity;
 pub mod json;
+mod time;
 mod trace;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use vrl::value::Value;
 
 pub use envelope::{correlation_id, event_type};
 pub use identity::{batch_id, event_id, own_event_id, webhook_id};
+pub use time::rfc3339;
 pub use trace::Trace;
 
 /// The 16 bytes with which a broker (2.8 and newer) names one life of a topic. A topic deleted and made again has

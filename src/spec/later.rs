@@ -26,7 +26,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.transforms.[].decrypt", &[], 1),
     ("stage.transforms.[].plugin", &[], 1),
     ("stage.handler.sql", &[], 1),
-    ("stage.handler.webhook.cloudevents", &[], 0),
     ("stage.handler.webhook.auth.oauth2", &[], 1),
     ("stage.handler.webhook.tls", &[], 0),
     ("stage.handler.webhook.probe", &["head", "options"], 0),

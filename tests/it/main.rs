@@ -29,6 +29,7 @@ mod rules;
 mod batches;
 mod egress;
 mod signatures;
+mod cloudevents;
 mod topics;
 mod metrics;
 mod identity;

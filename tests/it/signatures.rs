@@ -1,13 +1,13 @@
 //! Signatures, judged by an implementation that is not ours: the Python package `standardwebhooks`.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::delivery::PARTITIONS;
 use crate::support::kafka::shared;
 use crate::support::load::Load;
+use crate::support::python::{as_json, python};
 use crate::support::receiver::{Receiver, status};
-use crate::support::run::{Run, root};
+use crate::support::run::Run;
 use crate::support::weir::Site;
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -34,14 +34,7 @@ async fn are_accepted_by_standardwebhooks() {
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
     let arrivals = receiver.arrivals();
     assert_eq!(arrivals.len(), 40);
-    let requests: Vec<serde_json::Value> = arrivals
-        .iter()
-        .map(|arrival| {
-            let headers: serde_json::Map<String, serde_json::Value> =
-                arrival.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-            serde_json::json!({ "headers": headers, "body": String::from_utf8(arrival.body.to_vec()).unwrap() })
-        })
-        .collect();
+    let requests = as_json(&arrivals);
     for secret in [OLD, NEW] {
         assert_eq!(verify(secret, &requests), "40 accepted\n");
     }
@@ -63,12 +56,5 @@ for request in json.load(sys.stdin):
         print(error)
 print(accepted, 'accepted')
 ";
-    let mut child = Command::new(root().join("scripts/python"))
-        .args(["-c", program, secret])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    serde_json::to_writer(child.stdin.take().unwrap(), requests).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    python(program, &[secret], &requests)
 }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use crate::event::{Body, Event, Header, Outgoing};
+use crate::event::{Body, Event, Header, Outgoing, rfc3339};
 use crate::outcome::{Class, Code, Failure, Reason};
 
 pub use answer::{decode as decode_answer, encode as encode_answer};
@@ -190,15 +190,6 @@ fn millis_of(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => millis(after),
         Err(before) => -millis(before.duration()),
-    }
-}
-
-/// RFC 3339 in UTC with milliseconds. A time outside of the years -9999 to 9999, which a producer may write, stays a
-/// number of milliseconds.
-fn rfc3339(millis: i64) -> String {
-    match jiff::Timestamp::from_millisecond(millis) {
-        Ok(time) => format!("{time:.3}"),
-        Err(_) => millis.to_string(),
     }
 }
 

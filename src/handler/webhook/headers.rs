@@ -104,6 +104,12 @@ impl Headers {
         if problems.is_empty() { Ok(out) } else { Err(problems) }
     }
 
+    /// The names that the file writes.
+    pub(super) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        let literal = self.literal.iter().map(|(name, _)| name);
+        literal.chain(self.templated.iter().map(|(name, _)| name))
+    }
+
     fn add(&mut self, name: &str, value: &str, references: &References) -> Result<(), Problem> {
         let name = free_name(name)?;
         if self.writes(&name) {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 
 use super::body::Sent;
+use super::cloudevent;
 use super::request::{Attempt, Content, Plan, Prepared};
 use super::rules::About;
 use super::url::Target;
@@ -34,7 +35,7 @@ pub(super) struct Group {
 /// What one event brings.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    /// The `webhook-id` that it would have alone.
+    /// The `webhook-id` that it would have alone, or the id of the CloudEvent.
     pub(super) id: String,
     body: Bytes,
     attempt: u32,
@@ -75,25 +76,38 @@ impl Plan {
         let attempts = call.attempt.saturating_sub(1);
         let view = View::of(event, Surroundings { attempts, id: call.id, answer: None });
         let target = self.url.target(&view, egress)?;
-        let body = match self.body.render(event, &view)? {
-            Sent::Tombstone => Bytes::from_static(b"null"),
-            Sent::Bytes(bytes, _) => bytes,
+        let mut id = webhook_id(&event.origin, &self.service, event.part);
+        let trace = Trace::of(event).child();
+        let rendered = self.body.render(event, &view)?;
+        let body = match &self.cloudevents {
+            Some(cloudevents) => {
+                let body = match rendered {
+                    Sent::Tombstone => (Bytes::new(), None),
+                    Sent::Bytes(bytes, media_type) => (bytes, Some(media_type)),
+                };
+                let about = cloudevent::About { id: call.id, trace: &trace, content: self.body.content };
+                let made = cloudevents.apply(&view, about, body, &mut HeaderMap::new())?;
+                id = made.0;
+                made.1.0
+            }
+            None => match rendered {
+                Sent::Tombstone => Bytes::from_static(b"null"),
+                Sent::Bytes(bytes, _) => bytes,
+            },
         };
         // An untouched value is looked at here for the first time, and would spoil the whole batch.
         if let Err(error) = serde_json::from_slice::<IgnoredAny>(&body) {
             let message = format!("the value is not JSON, as an item of a batch must be: {error}");
             return Err(Failure::invalid(Code::Decode, message));
         }
-        let mut headers = Vec::new();
-        self.headers.render(event, &view, |name, value| headers.push((name, value)))?;
-        let group = Group { target, headers };
+        let group = Group { target, headers: self.asked(event, &view)? };
         let item = Item {
-            id: webhook_id(&event.origin, &self.service, event.part),
+            id,
             body,
             attempt: call.attempt,
             position: event.origin.to_string(),
             give_up_at: call.give_up_at,
-            trace: Trace::of(event).child(),
+            trace,
             event: keeps_event.then(|| Arc::new(event.clone())),
             event_id: call.id.map(str::to_owned),
         };
@@ -120,13 +134,18 @@ impl Plan {
         }
         body.extend_from_slice(b"]");
         let mut headers = HeaderMap::with_capacity(24);
-        let ids = HeaderValue::try_from(ids.join(", "))
-            .map_err(|_| Failure::invalid(Code::Template, "the ids of a batch cannot be a header"))?;
-        headers.insert(WEIR_ITEM_IDS, ids);
+        let media_type = if self.cloudevents.is_some() {
+            cloudevent::BATCH
+        } else {
+            let ids = HeaderValue::try_from(ids.join(", "))
+                .map_err(|_| Failure::invalid(Code::Template, "the ids of a batch cannot be a header"))?;
+            headers.insert(WEIR_ITEM_IDS, ids);
+            HeaderValue::from_static("application/json")
+        };
         let content = Content {
             target: group.target.clone(),
             body: body.freeze(),
-            media_type: Some(HeaderValue::from_static("application/json")),
+            media_type: Some(media_type),
             headers,
             asked: group.headers.clone(),
         };

@@ -7,6 +7,7 @@ mod url;
 mod headers;
 mod auth;
 mod body;
+mod cloudevent;
 mod sign;
 mod request;
 mod connect;
@@ -36,6 +37,7 @@ use self::batch::Batching;
 use self::body::BodyPlan;
 use self::classify::Deciding;
 use self::client::{Bounds, Exchange, Live};
+use self::cloudevent::CloudEvents;
 use self::connect::Limits;
 use self::headers::Headers;
 use self::item::{Group, Item};
@@ -54,8 +56,8 @@ use crate::settings::{ReferenceError, References};
 use crate::telemetry::clock;
 
 pub use spec::{
-    Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents, CloudEventsBlock, CloudEventsMode,
-    Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
+    Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents as CloudEventsSpec, CloudEventsBlock,
+    CloudEventsMode, Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
 };
 
 /// The longest `timeout`.
@@ -93,6 +95,11 @@ fn batch_limits(spec: &Spec, written: &Batch, context: &Context) -> Result<batch
         let message = "a batch is a JSON array: its items cannot be written otherwise";
         problems.push(Problem::at("content", message).help("take `content` out, or `batch`"));
     }
+    let is_structured = |mode: CloudEventsMode| mode != CloudEventsMode::Binary;
+    if !spec.cloudevents.as_ref().is_none_or(|written| is_structured(written.mode())) {
+        let message = "a batch has many events, and headers carry the attributes of one";
+        problems.push(Problem::at("cloudevents", message).help("write `structured`, or take `batch` out"));
+    }
     if context.reads_answer {
         let message = "the answer to a batch is not the answer to one event, and `publish` takes it";
         let help = "take `batch` out, or write `publish` without `%response.body` and with a `value`";
@@ -123,6 +130,14 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
     let headers = headers.map_err(|list| found("", list)).ok();
     let template = spec.body.as_ref().map(|tree| body_template(tree, references));
     let template = template.transpose().map_err(|list| found("body", list));
+    let cloudevents = spec.cloudevents.as_ref().map(|written| CloudEvents::compile(written, references));
+    let cloudevents = cloudevents.transpose().map(Option::flatten).map_err(|list| found("cloudevents", list));
+    if let (Ok(Some(_)), Some(headers)) = (&cloudevents, &headers)
+        && let Some(name) = headers.names().find(|name| name.as_str().starts_with("ce-"))
+    {
+        let message = format!("`{name}` is written by `cloudevents`");
+        found(&format!("headers.{name}"), vec![Problem::at("", message).help("leave it out")]);
+    }
     let signer = spec.sign.as_ref().map(|sign| {
         Signer::new(&sign.secret.0, references).map_err(|list| {
             list.into_iter().map(|(index, why)| Problem::at(index.to_string(), why)).collect::<Vec<_>>()
@@ -139,8 +154,8 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
     }
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
     found("", limits_problems(spec));
-    let (Some(url), Some(mut headers), Ok(template), Ok(signer), Ok(auth), Ok(rules), true) =
-        (url, headers, template, signer, auth, rules, problems.is_empty())
+    let (Some(url), Some(mut headers), Ok(template), Ok(cloudevents), Ok(signer), Ok(auth), Ok(rules), true) =
+        (url, headers, template, cloudevents, signer, auth, rules, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -149,7 +164,10 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
     let reads_value = headers.look_into_payload() || UrlPlan::looks_into_payload(&spec.url);
     let body = BodyPlan { template, content: spec.content, max };
-    let reads_value = reads_value || body.looks_into_payload() || rules.look_into_payload();
+    let reads_value = reads_value
+        || cloudevents.as_ref().is_some_and(CloudEvents::looks_into_payload)
+        || rules.look_into_payload();
+    let reads_value = reads_value || body.looks_into_payload();
     let reads_id = headers.read_id() || UrlPlan::reads_id(&spec.url) || body.reads_id() || rules.read_id();
     let at_once =
         spec.concurrency.map_or(context.max_in_flight, |n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -159,6 +177,7 @@ fn compile(spec: &Spec, context: &Context, references: &References) -> Result<We
             url,
             headers,
             body,
+            cloudevents,
             signer,
             service: context.service.clone(),
             idempotency_key: spec.idempotency_key,

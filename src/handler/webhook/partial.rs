@@ -99,10 +99,14 @@ pub(super) fn words(body: &[u8], ids: &[&str]) -> Result<Vec<Word>, String> {
         _ => (vec![Word::Ok; ids.len()], Vec::new()),
     };
     for (id, word) in said {
-        let place = ids.iter().position(|item| *item == id);
-        match place.and_then(|place| words.get_mut(place)) {
-            Some(item) => *item = word,
-            None => return Err(format!("the answer names {id:?}, which is not in the batch")),
+        let mut is_there = false;
+        // Two CloudEvents may have one id: what is said of it is said of both.
+        for (item, _) in words.iter_mut().zip(ids).filter(|(_, item)| **item == id) {
+            *item = word;
+            is_there = true;
+        }
+        if !is_there {
+            return Err(format!("the answer names {id:?}, which is not in the batch"));
         }
     }
     Ok(words)

@@ -14,6 +14,7 @@ use http_body_util::Full;
 use vrl::value::Value;
 
 use super::body::{BodyPlan, Sent};
+use super::cloudevent::{About, CloudEvents};
 use super::connect::Origin;
 use super::headers::{Headers, header_value};
 use super::sign::Signer;
@@ -48,6 +49,7 @@ pub(super) struct Plan {
     pub(super) url: UrlPlan,
     pub(super) headers: Headers,
     pub(super) body: BodyPlan,
+    pub(super) cloudevents: Option<CloudEvents>,
     pub(super) signer: Option<Signer>,
     pub(super) service: String,
     pub(super) idempotency_key: bool,
@@ -102,7 +104,7 @@ impl Plan {
         let view = View::of(event, Surroundings { attempts, id: call.id, answer: None });
         let target = self.url.target(&view, egress)?;
         let mut headers = HeaderMap::with_capacity(24);
-        let (body, media_type) = match self.body.render(event, &view)? {
+        let (mut body, mut media_type) = match self.body.render(event, &view)? {
             Sent::Tombstone => {
                 headers.insert(WEIR_TOMBSTONE, HeaderValue::from_static("true"));
                 (Bytes::new(), None)
@@ -110,17 +112,38 @@ impl Plan {
             Sent::Bytes(bytes, media_type) => (bytes, Some(media_type)),
         };
         add_context(event, &mut headers);
-        let mut asked = Vec::new();
-        self.headers.render(event, &view, |name, value| asked.push((name, value)))?;
+        let trace = self.cloudevents.as_ref().map(|_| Trace::of(event).child());
+        if let (Some(cloudevents), Some(trace)) = (&self.cloudevents, &trace) {
+            let about = About { id: call.id, trace, content: self.body.content };
+            (_, (body, media_type)) = cloudevents.apply(&view, about, (body, media_type), &mut headers)?;
+        }
+        let asked = self.asked(event, &view)?;
         let attempt = Attempt {
             id: webhook_id(&event.origin, &self.service, event.part),
             event: &event.origin,
-            trace: &|out| Trace::of(event).write_child(out),
+            trace: &|out| match &trace {
+                Some(trace) => out.push_str(trace),
+                None => Trace::of(event).write_child(out),
+            },
             number: call.attempt,
             give_up_at: call.give_up_at,
             now,
         };
         self.finish(Content { target, body, media_type, headers, asked }, &attempt)
+    }
+
+    /// The headers that the file asks for of one event. None of them is an attribute of a CloudEvent, where requests are some.
+    pub(super) fn asked(
+        &self,
+        event: &Event,
+        view: &View<'_>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
+        let mut asked = Vec::new();
+        self.headers.render(event, view, |name, value| asked.push((name, value)))?;
+        if self.cloudevents.is_some() {
+            asked.retain(|(name, _)| !name.as_str().starts_with("ce-"));
+        }
+        Ok(asked)
     }
 
     /// Adds what every request has, and signs it.

@@ -8,6 +8,7 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod metadata;
 pub(crate) mod proxy;
+pub(crate) mod python;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod run;
