@@ -117,6 +117,10 @@ fn answers() -> Vec<Row> {
     let early =
         raw("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Then::Keep);
     add("early-hints", early, false, Delivered(1));
+    let lone = raw("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", Then::Close);
+    add("lone-103", lone, false, refused(103));
+    let lone = raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n", Then::Close);
+    add("lone-102", lone, false, refused(102));
     let abort = answer(500, "webhook-delivery: abort-message\r\n");
     add("abort", abort, false, DeadLetter("rejected", "aborted", Some(500), 1));
 
@@ -142,8 +146,9 @@ fn faults() -> Vec<Row> {
     let faults = [
         ("close", raw("", Then::Close), "reset"),
         ("reset", raw("", Then::Reset), "reset"),
-        // What comes before the answer is not the answer.
-        ("early-hints-alone", raw("HTTP/1.1 103 Early Hints\r\n\r\n", Then::Close), "reset"),
+        // What comes before the answer is not the answer, unless the connection ends in good order with it.
+        ("early-hints-reset", raw("HTTP/1.1 103 Early Hints\r\n\r\n", Then::Reset), "reset"),
+        ("early-hints-silence", raw("HTTP/1.1 103 Early Hints\r\n\r\n", Then::Hang), "timeout"),
         ("half-head", raw("HTTP/1.1 200 OK\r\nconte", Then::Close), "reset"),
         ("half-head-reset", raw("HTTP/1.1 200 OK\r\nconte", Then::Reset), "reset"),
         ("silence", raw("", Then::Hang), "timeout"),

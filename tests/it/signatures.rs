@@ -56,5 +56,5 @@ for request in json.load(sys.stdin):
         print(error)
 print(accepted, 'accepted')
 ";
-    python(program, &[secret], &requests)
+    python(program, &[secret], requests)
 }

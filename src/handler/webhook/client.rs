@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub(super) struct Live {
     /// The connection has ended and is not polled again.
     ended: bool,
     written: Arc<AtomicU64>,
+    /// The last interim status (1xx) that came; 0 before one.
+    interim: Arc<AtomicU16>,
     /// Kept from request to request: moving a timer further costs no lock.
     timer: Pin<Box<Sleep>>,
     /// Whether it has carried a request before.
@@ -81,11 +83,30 @@ impl Live {
             .await;
         let (sender, connection) = handshake.map_err(|error| Fault::Connect(error.to_string()))?;
         let timer = Box::pin(tokio::time::sleep_until(now.into()));
-        Ok(Box::new(Live { sender, connection, ended: false, written, timer, reused: false, since: now }))
+        let interim = Arc::default();
+        Ok(Box::new(Live {
+            sender,
+            connection,
+            ended: false,
+            written,
+            interim,
+            timer,
+            reused: false,
+            since: now,
+        }))
     }
 
     /// Sends a request and reads the answer.
-    pub(super) async fn exchange(&mut self, request: Request<Full<Bytes>>, bounds: Bounds<'_>) -> Exchange {
+    pub(super) async fn exchange(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+        bounds: Bounds<'_>,
+    ) -> Exchange {
+        let interim = Arc::clone(&self.interim);
+        interim.store(0, Ordering::Relaxed);
+        hyper::ext::on_informational(&mut request, move |answer| {
+            interim.store(answer.status().as_u16(), Ordering::Relaxed);
+        });
         let before = self.written.load(Ordering::Relaxed);
         let body_length = request.body().size_hint().lower();
         self.timer.as_mut().reset(bounds.first_byte.min(bounds.deadline).into());
@@ -107,9 +128,18 @@ impl Live {
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) => Exchange::Unwritten(Some(request)),
                 None if written == 0 => Exchange::Unwritten(None),
-                None => Exchange::Failed(fault(&error.into_error())),
+                None => {
+                    let error = error.into_error();
+                    let lone = self.lone_interim().filter(|_| error.is_incomplete_message());
+                    lone.map_or_else(|| Exchange::Failed(fault(&error)), Exchange::Answered)
+                }
             },
             None if self.ended && written == 0 => Exchange::Unwritten(None),
+            None if self.ended
+                && let Some(lone) = self.lone_interim() =>
+            {
+                Exchange::Answered(lone)
+            }
             None if self.ended => Exchange::Failed(Fault::Reset("the connection ended".to_owned())),
             None => {
                 let limits = bounds.limits;
@@ -119,6 +149,13 @@ impl Live {
                 Exchange::Failed(Fault::Timeout(phase, limit))
             }
         }
+    }
+
+    /// The interim answer that was all there came before the peer closed the connection in good order.
+    fn lone_interim(&self) -> Option<Answer> {
+        let status = self.interim.load(Ordering::Relaxed);
+        let body_end = BodyEnd::Complete;
+        (status != 0).then(|| Answer { status, headers: Vec::new(), body: Bytes::new(), body_end })
     }
 
     /// Whether another request may follow.

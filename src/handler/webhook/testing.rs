@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Context, Spec, Webhook, compile};
+use super::compile::compile;
+use super::{Context, Spec, Webhook};
 use crate::event::{Body, Event, Header, Origin, Topic};
 use crate::handler::egress::{self, Egress};
 use crate::handler::{Call, Handler, Notes};

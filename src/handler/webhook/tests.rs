@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
+use super::Spec;
+use super::compile::compile;
 use super::testing::{
     OK, Server, Step, attempt, context, egress, event, references, serve, webhook, webhook_by,
 };
-use super::{Spec, compile};
 use crate::event::{Body, Event, Trace};
 use crate::handler::{Call, Handler, Notes};
 use crate::outcome::{BodyEnd, Class, Code, Failure, HoldCause};
