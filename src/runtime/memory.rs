@@ -20,8 +20,8 @@ impl Memory {
     pub(super) async fn run(self, config: Config, stop: CancellationToken) {
         let consumers = self.engines.len();
         let times = u64::try_from(consumers).unwrap_or(u64::MAX);
-        let records = bytes(config.stage_memory(consumers)).saturating_mul(times);
-        self.metrics.memory_limit(Pool::Records, records);
+        let most = super::MAX_RECORDS.saturating_mul(consumers);
+        self.metrics.memory_limit(Pool::Records, bytes(config.records().min(most)));
         self.metrics.memory_limit(Pool::Fetch, config.prefetch(consumers).saturating_mul(times));
         watch::each_second(&stop, || self.show()).await;
     }

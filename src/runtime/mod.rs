@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::flow::engine::{Lone, Outputs};
+use crate::flow::engine::{Common, Lone, Memory, Outputs};
 use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::Admin;
@@ -32,6 +32,11 @@ use stage::{Running, Start};
 /// The least that a consumer may fetch ahead (M9).
 const MIN_PREFETCH: u64 = 1 << 20;
 const MAX_PREFETCH: u64 = 16 << 20;
+/// What a stage may hold of records at least, whatever the others do, and at most without borrowing (M10).
+const MIN_RESERVE: usize = 1 << 20;
+const MAX_RESERVE: usize = 32 << 20;
+/// What a stage may hold of records with what it borrows.
+const MAX_RECORDS: usize = 64 << 20;
 /// How long the poll threads may take beyond the grace: their last commit and their close.
 const BEYOND_GRACE: Duration = Duration::from_secs(20);
 
@@ -59,10 +64,15 @@ impl Config {
         share.clamp(MIN_PREFETCH, MAX_PREFETCH)
     }
 
-    /// Bytes of records that each stage may hold: half of the memory, divided (M10).
-    fn stage_memory(&self, consumers: usize) -> usize {
-        let share = self.memory / 2 / u64::try_from(consumers.max(1)).unwrap_or(u64::MAX);
-        usize::try_from(share.clamp(1 << 20, 64 << 20)).unwrap_or(1 << 20)
+    /// Bytes of all records together: half of the memory.
+    fn records(&self) -> usize {
+        usize::try_from(self.memory / 2).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of records that each stage may hold whatever the others do: half of those of all, divided (M10). What is left
+    /// is shared.
+    fn reserve(&self, consumers: usize) -> usize {
+        (self.records() / 2 / consumers.max(1)).clamp(MIN_RESERVE, MAX_RESERVE)
     }
 
     /// How many consumers fit into the memory.
@@ -128,6 +138,8 @@ impl Runtime {
                 "not started: limits.memory has no room for another consumer; raise it by 4 MiB for each"
             );
         }
+        let reserve = runtime.config.reserve(fit.len());
+        let common = Common::new(runtime.config.records().saturating_sub(reserve.saturating_mul(fit.len())));
         for stage in fit {
             let series: Arc<StageMetrics> = Arc::new(metrics.stage(&stage.pipeline, &stage.service));
             runtime.tasks.spawn(dlq::ensure(
@@ -144,7 +156,8 @@ impl Runtime {
                 tasks: runtime.tasks.clone(),
                 lone: lone.clone(),
                 on_finished: on_finished.cloned(),
-                consumers: fit.len(),
+                prefetch: runtime.config.prefetch(fit.len()),
+                memory: Memory::new(reserve, MAX_RECORDS, common.clone()),
             })?;
             info!(stage = stage.service, group = stage.source.group, topics = ?stage.source.topics, "started");
             runtime.stages.push(running);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::error;
 
 use super::Config;
-use crate::flow::engine::{Engine, Lone, Outputs, Parts};
+use crate::flow::engine::{Engine, Lone, Memory, Outputs, Parts};
 use crate::flow::metadata;
 use crate::flow::report::OnFinished;
 use crate::kafka::options::ConsumerOptions;
@@ -39,16 +39,18 @@ pub(super) struct Start<'a> {
     pub(super) tasks: TaskTracker,
     pub(super) lone: Lone,
     pub(super) on_finished: Option<OnFinished>,
-    /// How many consumers share the memory.
-    pub(super) consumers: usize,
+    /// Bytes that its consumer may fetch ahead.
+    pub(super) prefetch: u64,
+    /// What it may hold of records.
+    pub(super) memory: Memory,
 }
 
 impl Running {
     /// Starts the engine and the poll thread.
     pub(super) fn start(start: Start<'_>) -> Result<Running, KafkaError> {
-        let Start { config, stage, outputs, metrics, tasks, lone, on_finished, consumers } = start;
+        let Start { config, stage, outputs, metrics, tasks, lone, on_finished, prefetch, memory } = start;
         let mut consumer = ConsumerOptions::new(&stage.source.group, &format!("weir-{}", stage.service));
-        consumer.prefetch = config.prefetch(consumers);
+        consumer.prefetch = prefetch;
         let options = PollOptions {
             cluster: config.cluster.clone(),
             consumer,
@@ -64,7 +66,7 @@ impl Running {
         let engine = Engine::start(Parts {
             stage: Arc::clone(&stage),
             outputs,
-            memory: config.stage_memory(consumers),
+            memory,
             uncommitted: config.uncommitted,
             metrics: Arc::clone(&metrics),
             tasks,

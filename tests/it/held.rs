@@ -58,3 +58,40 @@ async fn a_stage_that_was_full_is_quick_again_when_its_receiver_is() {
     assert_eq!(receiver.arrivals().len(), load.events, "each once");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+/// Of 16 MiB for records each of two stages has 4 that the other cannot take; the rest is shared (M10, F-78).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stage_whose_receiver_hangs_starves_no_other() {
+    const MIB: f64 = 1_048_576.0;
+    let (run, kafka) = (Run::new("starves"), shared());
+    let hangs = |_: crate::support::receiver::Seen<'_>| status(200).after(Duration::from_secs(3_600));
+    let (dead, alive) = (Receiver::start(&run, hangs).await, Receiver::start(&run, |_| status(200)).await);
+    let mut site = Site::new(&run, kafka).runtime("limits: { memory: 32MiB }\n");
+    let load = Load { events: 2_000, keys: 2_000, size: 20_000, rate: None };
+    for (name, receiver) in [("dead", &dead), ("alive", &alive)] {
+        let topic = format!("{}-{name}", run.name);
+        kafka.create(&topic, 3, &[]).await;
+        load.produce(&run, kafka, &topic).await;
+        let url = receiver.url();
+        let yaml = format!(
+            "source: {topic}\nhandler: {{ webhook: {{ url: {url}, timeout: 10m, timeouts: {{ first_byte: 10m }} }} }}\ndlq: {topic}.dlq\n"
+        );
+        site = site.pipeline(&topic, &yaml);
+    }
+    let weir = site.start("one").await;
+    let held = || async { weir.metric("weir_memory_bytes", &[("pool", "records")]).await / MIB };
+    let full = || async { held().await > 4.5 };
+    until("the dead one to borrow", Duration::from_secs(30), full).await;
+    alive.wait_for_accepted(load.events, Duration::from_secs(60)).await;
+    let limit = weir.metric("weir_memory_limit_bytes", &[("pool", "records")]).await / MIB;
+    assert!((limit - 16.0).abs() < 0.01, "{limit}");
+    let (held, largest) = (held().await, 0.1);
+    assert!(held < limit + largest, "{held} of {limit}");
+    assert!(held > 8.0, "the dead one holds what it had borrowed: {held}");
+    let before = alive.arrivals().len();
+    let more = Load { events: 1_000, ..load };
+    more.produce(&run, kafka, &format!("{}-alive", run.name)).await;
+    alive.wait_for(before + more.events, Duration::from_secs(30)).await;
+    assert_eq!(dead.accepted(), 0);
+    weir.terminate();
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::gauges::Told;
+use super::memory::Memory;
 use super::place::{Lone, Place};
 use crate::deliver::gate::{Gate, Pick, Try, Turned};
 use crate::deliver::hold::Record as Raiser;
@@ -52,7 +53,7 @@ pub(super) struct Board {
     order: Order,
     pub(super) limits: Limits,
     pub(super) look_ahead: usize,
-    pub(super) memory: usize,
+    pub(super) memory: Memory,
     uncommitted: Duration,
     pub(super) gate: Gate,
     pub(super) rng: fastrand::Rng,
@@ -74,7 +75,7 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(
         stage: &Stage,
-        memory: usize,
+        memory: Memory,
         uncommitted: Duration,
         lone: Lone,
         end: CancellationToken,
@@ -93,7 +94,7 @@ impl Board {
             },
             limits: Limits {
                 records: LOOK_AHEAD,
-                bytes: memory,
+                bytes: memory.most(),
                 metadata: crate::flow::metadata::DEFAULT_LIMIT,
                 max_wait: stage.max_wait(),
             },
@@ -122,7 +123,7 @@ impl Board {
         self.look_ahead = LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(8));
         self.paused = stage.paused;
         self.limits.records = PARTITION_LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(2));
-        self.limits.bytes = self.memory;
+        self.limits.bytes = self.memory.most();
     }
 
     // ---- assignment

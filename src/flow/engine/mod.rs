@@ -6,6 +6,7 @@
 
 mod board;
 mod gauges;
+mod memory;
 mod place;
 mod room;
 mod intake;
@@ -30,6 +31,7 @@ use crate::telemetry::metrics::StageMetrics;
 use board::Board;
 pub(super) use board::Job;
 pub use intake::EngineIntake;
+pub use memory::{Common, Memory};
 pub use place::Lone;
 
 /// Where a stage's records and dead letters go.
@@ -54,8 +56,8 @@ pub struct Parts {
     pub stage: Arc<Stage>,
     /// Where its output goes.
     pub outputs: Outputs,
-    /// Bytes of records that this stage may hold.
-    pub memory: usize,
+    /// The memory of records that this stage may hold.
+    pub memory: Memory,
     /// How much done work may stand uncommitted (`limits.uncommitted`).
     pub uncommitted: std::time::Duration,
     /// Its metrics.

@@ -90,7 +90,7 @@ impl Board {
         let sharers = self.trackers().count().max(1);
         let counts = tracker.counts();
         shut || counts.open.saturating_sub(counts.bodiless) >= (self.look_ahead / sharers).max(1)
-            || counts.bytes >= self.memory / sharers
+            || counts.bytes >= self.memory.size() / sharers
     }
 
     /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
@@ -102,7 +102,8 @@ impl Board {
         } else {
             self.look_ahead.saturating_sub(counts.open.saturating_sub(counts.bodiless))
         };
-        let bytes = self.memory.saturating_sub(counts.bytes);
+        self.memory.fit(counts.bytes);
+        let bytes = self.memory.size().saturating_sub(counts.bytes);
         self.room_wanted = records == 0 || bytes == 0;
         (records, bytes)
     }
@@ -127,7 +128,7 @@ impl Board {
     /// Whether room that was wanted is there again, and some more, so that one record does not wake anybody.
     fn room_is_back(&mut self) -> bool {
         let (records, bytes) = self.room();
-        let back = records >= self.look_ahead / 8 && bytes >= self.memory / 8;
+        let back = records >= self.look_ahead / 8 && bytes >= self.memory.size() / 8;
         self.room_wanted = !back;
         back
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Job};
+use super::memory::{Common, Memory};
 use super::place::Lone;
 use super::room::Batch;
 use crate::event::{Body, Event, Origin, Topic};
@@ -20,6 +21,7 @@ use crate::plan::fixture::stage;
 const UNCOMMITTED: Duration = Duration::from_secs(5);
 
 fn board(memory: usize, lone: Lone, now: Now) -> Board {
+    let memory = Memory::new(memory, memory, Common::default());
     Board::new(&stage(None), memory, UNCOMMITTED, lone, CancellationToken::new(), now.mono)
 }
 

@@ -1,0 +1,154 @@
+//! The memory of records: each stage has a reserve that no other can take, and what is left of the whole is lent to whoever
+//! needs more (M10). So a stage that stands still, full, starves no other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Memory is lent and given back in steps of this size.
+const STEP: usize = 1 << 20;
+
+/// What the stages of a process share beyond their reserves. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Common(Arc<AtomicUsize>);
+
+impl Common {
+    /// So many bytes to share.
+    pub fn new(bytes: usize) -> Common {
+        Common(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    /// What nobody has borrowed.
+    pub fn free(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Borrows up to `wanted`.
+    fn borrow(&self, wanted: usize) -> usize {
+        let mut free = self.free();
+        loop {
+            let taken = wanted.min(free);
+            match self.0.compare_exchange_weak(free, free - taken, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return taken,
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one stage may hold. Gives back what it has borrowed when it is dropped.
+#[derive(Debug)]
+pub struct Memory {
+    reserve: usize,
+    borrowed: usize,
+    /// It never holds more than this.
+    most: usize,
+    common: Common,
+}
+
+impl Memory {
+    /// A stage's share: its reserve, and the most it may hold with what it borrows.
+    pub fn new(reserve: usize, most: usize, common: Common) -> Memory {
+        Memory { reserve, borrowed: 0, most: most.max(reserve), common }
+    }
+
+    /// What it may hold now.
+    pub(super) fn size(&self) -> usize {
+        self.reserve + self.borrowed
+    }
+
+    /// The most that it may ever hold.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Borrows a step where less than half of one is free beside `used`, and gives back what stands three steps above it.
+    pub(super) fn fit(&mut self, used: usize) {
+        let free = self.size().saturating_sub(used);
+        if free < STEP / 2 {
+            self.borrowed += self.common.borrow(STEP.min(self.most - self.size()));
+        } else if self.borrowed > 0 && free >= 3 * STEP {
+            let back = (free - 2 * STEP).min(self.borrowed);
+            self.borrowed -= back;
+            self.common.give_back(back);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.common.give_back(self.borrowed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RESERVE: usize = 2 * STEP;
+
+    proptest! {
+        /// Whatever the stages use: what is lent is never more than there is, no reserve is ever touched, nobody holds more
+        /// than the most, and all of it comes back.
+        #[test]
+        fn the_whole_is_never_exceeded_and_every_reserve_is_there(
+            whole in 0_usize..20,
+            steps in prop::collection::vec((0_usize..4, 0_usize..12 * STEP), 0..200),
+        ) {
+            let common = Common::new(whole * STEP);
+            let mut stages: Vec<Memory> =
+                (0..4).map(|_| Memory::new(RESERVE, 8 * STEP, common.clone())).collect();
+            for (which, used) in steps {
+                let stage = &mut stages[which];
+                stage.fit(used.min(stage.size()));
+                prop_assert!(stage.size() >= RESERVE && stage.size() <= 8 * STEP);
+                let lent: usize = stages.iter().map(|stage| stage.borrowed).sum();
+                prop_assert_eq!(lent + common.free(), whole * STEP);
+            }
+            drop(stages);
+            prop_assert_eq!(common.free(), whole * STEP);
+        }
+    }
+
+    #[test]
+    fn a_stage_grows_with_what_it_uses_and_shrinks_behind_it() {
+        let common = Common::new(10 * STEP);
+        let mut one = Memory::new(RESERVE, 8 * STEP, common.clone());
+        for _ in 0..20 {
+            one.fit(one.size());
+        }
+        assert_eq!((one.size(), common.free()), (8 * STEP, 4 * STEP), "no more than its most");
+        let mut other = Memory::new(RESERVE, 8 * STEP, common.clone());
+        for _ in 0..20 {
+            other.fit(other.size());
+        }
+        assert_eq!((other.size(), common.free()), (6 * STEP, 0), "no more than there is");
+        one.fit(7 * STEP);
+        assert_eq!(one.size(), 8 * STEP, "not for a little");
+        one.fit(0);
+        assert_eq!((one.size(), common.free()), (2 * STEP, 6 * STEP));
+    }
+
+    /// F-78 in small: one that is full and stands still leaves the other its reserve, and gives way when it lets go.
+    #[test]
+    fn one_that_stands_still_starves_no_other() {
+        let common = Common::new(4 * STEP);
+        let mut dead = Memory::new(RESERVE, 16 * STEP, common.clone());
+        let mut alive = Memory::new(RESERVE, 16 * STEP, common);
+        for _ in 0..20 {
+            dead.fit(dead.size());
+        }
+        alive.fit(alive.size());
+        assert_eq!((dead.size(), alive.size()), (6 * STEP, RESERVE));
+        dead.fit(0);
+        for _ in 0..20 {
+            alive.fit(alive.size());
+        }
+        assert_eq!(alive.size(), 6 * STEP);
+    }
+}
