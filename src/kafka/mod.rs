@@ -93,6 +93,13 @@ pub enum Trouble {
     OutOfRange(Partition),
     /// The topic does not exist.
     TopicMissing(Arc<str>),
+    /// The consumer was not polled for half of `max.poll.interval.ms`, or longer.
+    PollSlow {
+        /// For how long.
+        took: std::time::Duration,
+        /// After how long the broker takes its partitions away.
+        limit: std::time::Duration,
+    },
     /// Anything else that Kafka said; `partition` where it named one.
     Other(KafkaError),
 }

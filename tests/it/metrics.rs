@@ -78,3 +78,26 @@ async fn a_transform_that_fails_is_counted_by_its_name() {
     }
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+/// G8: half of `max.poll.interval.ms` without a poll is said, once, and goes by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stood_still_says_so() {
+    let mut stage = Stage::set("stood-still", "", |_| status(200)).await;
+    stage.site = stage.site.session(Duration::from_secs(6)).property("max.poll.interval.ms", "8000");
+    let weir = stage.site.start("one").await;
+    let load = Load { events: 100, keys: 10, size: 200, rate: None };
+    load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    stage.receiver.wait_for_accepted(load.events, Duration::from_secs(30)).await;
+    let slow = || async { weir.metric("weir_anomalies_total", &[("kind", "poll_slow")]).await };
+    assert!(slow().await == 0.0);
+    weir.signal("STOP");
+    crate::support::run::pause(Duration::from_secs(5)).await;
+    weir.signal("CONT");
+    let said = || async { slow().await >= 1.0 };
+    until("the alarm", Duration::from_secs(10), said).await;
+    assert!(weir.log().contains("Kafka was not polled for"), "and the log says how long");
+    let (_, acked) = load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    stage.watched().all_committed(&stage.run, &crate::delivery::ends(&acked)).await;
+    assert!(slow().await < 3.0, "not again and again");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}

@@ -354,6 +354,17 @@ impl Intake for EngineIntake {
             Trouble::TopicMissing(topic) => {
                 self.engine.saw_topic(&topic, false);
             }
+            Trouble::PollSlow { took, limit } => {
+                let stage = self.engine.plan.load();
+                warn!(
+                    stage = stage.service,
+                    "Kafka was not polled for {}s; at {}s it gives the partitions to others. Is the process stopped now and \
+                     then, or out of CPU or memory?",
+                    took.as_secs(),
+                    limit.as_secs()
+                );
+                self.engine.metrics.anomaly(Anomaly::PollSlow);
+            }
             Trouble::Other(error) => tracing::debug!(%error, "kafka"),
         }
     }

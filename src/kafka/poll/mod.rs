@@ -5,6 +5,7 @@ mod answer;
 mod client;
 mod commit;
 mod pause;
+mod punctual;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -23,6 +24,7 @@ use super::{Fetched, Intake, KafkaError, Mark, Partition, Trouble, options};
 use crate::event::{Body, Event, Origin, Topic};
 use crate::telemetry::clock;
 use client::Client;
+use punctual::Punctual;
 
 /// How many records one hand-over holds at most.
 const BATCH: usize = 512;
@@ -145,6 +147,7 @@ pub struct Poller<I> {
     /// Not before: a commit was refused.
     commit_again_at: Instant,
     epoch: u64,
+    punctual: Punctual,
     /// There is no room: partitions that hold their share are paused.
     no_room: bool,
     full_since: Option<Instant>,
@@ -195,6 +198,7 @@ impl<I: Intake> Poller<I> {
             #[cfg(test)]
             fail: Arc::default(),
         };
+        let punctual = Punctual::of(&options.cluster, &options.consumer, clock::now());
         Ok(Poller {
             client,
             names: Names::default(),
@@ -213,6 +217,7 @@ impl<I: Intake> Poller<I> {
             committed_at: clock::now(),
             commit_again_at: clock::now(),
             epoch: 0,
+            punctual,
             no_room: false,
             full_since: None,
             stopping: false,
@@ -305,6 +310,10 @@ impl<I: Intake> Poller<I> {
         let mut timeout = if under_way || self.intake.busy() { BUSY } else { IDLE };
         let mut batch = Vec::new();
         let (mut count, mut size) = (0, 0);
+        let now = clock::now();
+        if let Some(took) = self.punctual.late(now) {
+            self.intake.trouble(Trouble::PollSlow { took, limit: self.punctual.limit }, now);
+        }
         // Also what waits in its partition counts: one is polled in any case, as it may be a rebalance.
         while count < room.clamp(1, BATCH) && size <= bytes {
             let client = self.client.consumer.client();

@@ -162,8 +162,13 @@ impl Weir {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let sent =
-            std::process::Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// A signal by its name: `STOP` and `CONT` make the process stand still for a while.
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.pid().to_string());
+        let sent = std::process::Command::new("kill").args([signal, pid]).status().unwrap();
         assert!(sent.success());
     }
 
