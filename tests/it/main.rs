@@ -13,6 +13,7 @@ mod rig;
 mod delivery;
 mod restarts;
 mod retries;
+mod narrow;
 mod shutdown;
 mod dead_letters;
 mod held;

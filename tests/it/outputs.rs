@@ -211,7 +211,7 @@ async fn committed(watched: &Watched<'_>, run: &Run) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_output_holds_the_stage_and_is_not_made_by_producing() {
     let run = Run::new("no-output");
-    let kafka = Kafka::creating(&run.name);
+    let kafka = Kafka::with(&run.name, "auto.create.topics.enable=true");
     let (topic, group) = (run.name.clone(), format!("weir.{}", run.name));
     let next = format!("{topic}.next");
     kafka.create(&topic, PARTITIONS, &[]).await;

@@ -153,6 +153,7 @@ impl Board {
                     epoch,
                     orphans: 0,
                     refused: false,
+                    cut_said: None,
                     cancelled: self.end.child_token(),
                 });
                 self.places.len() - 1

@@ -32,6 +32,9 @@ const GAUGE_EVERY: Duration = Duration::from_secs(1);
 /// How many records are taken in while the lock is held once.
 const AT_ONCE: usize = 64;
 
+/// How often it is said at most that a partition's metadata is cut; it is counted each time.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
 /// How often a handler lets go of idle connections.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -241,7 +244,9 @@ impl Intake for EngineIntake {
             }
             if let Some(commit) = commit {
                 if commit.cut != Cut::default() {
-                    cut.push((place.partition.clone(), commit.cut));
+                    let said = place.cut_said.replace(at).filter(|said| at.duration_since(*said) < SAY_AGAIN);
+                    place.cut_said = said.or(place.cut_said);
+                    cut.push((place.partition.clone(), commit.cut, said.is_some()));
                 }
                 marks.push(Mark {
                     partition: place.partition.clone(),
@@ -253,8 +258,11 @@ impl Intake for EngineIntake {
             }
         }
         drop(board);
-        for (partition, cut) in cut {
+        for (partition, cut, said) in cut {
             self.engine.metrics.anomaly(Anomaly::MetadataCut);
+            if said {
+                continue;
+            }
             warn!(%partition, done = cut.done, retries = cut.retries, "the commit metadata is full: a restart would repeat records or forget attempts");
         }
         marks

@@ -22,6 +22,8 @@ pub(super) struct Place {
     /// Whether records wait for room in its tracker.
     pub(super) refused: bool,
     pub(super) cancelled: CancellationToken,
+    /// When it was last said that its metadata is cut.
+    pub(super) cut_said: Option<Instant>,
     /// When a commit of it was last accepted, or it had nothing to commit.
     pub(super) accepted_at: Instant,
     /// Since when the assignment goes on; 60 s of it forgive earlier crashes (O18).

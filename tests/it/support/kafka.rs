@@ -56,19 +56,19 @@ impl Kafka {
     /// # Panics
     /// Where no Kafka can be started: a missing service is a failure, never a skipped test.
     pub(crate) fn own(name: &str, via: Option<u16>) -> Kafka {
-        Kafka::serve(name, via, "false")
+        Kafka::serve(name, via, "")
     }
 
-    /// The same, which makes a topic for whoever names one and does not say no.
-    pub(crate) fn creating(name: &str) -> Kafka {
-        Kafka::serve(name, None, "true")
+    /// The same with lines of `server.properties`.
+    pub(crate) fn with(name: &str, settings: &str) -> Kafka {
+        Kafka::serve(name, None, settings)
     }
 
-    fn serve(name: &str, via: Option<u16>, creates: &str) -> Kafka {
+    fn serve(name: &str, via: Option<u16>, settings: &str) -> Kafka {
         let ports = free_ports();
         let dir = std::env::temp_dir().join(format!("weir-kafka-{name}-{}", ports[0]));
         let mut command = script("serve", &dir, ports, via.unwrap_or(ports[2]));
-        command.env("KAFKA_AUTO_CREATE", creates);
+        command.env("KAFKA_SETTINGS", settings);
         let mut serve = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bash runs");
         let mut line = String::new();
         BufReader::new(serve.stdout.take().unwrap()).read_line(&mut line).unwrap();
