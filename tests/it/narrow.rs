@@ -90,7 +90,8 @@ async fn one_partition_whose_commit_is_refused_holds_up_no_other() {
     let mut written = 0;
     let refused = async || weir.metric("weir_consumer_commit_failures_total", &[]).await;
     while refused().await < 2.0 {
-        (write(1, 5), write(2, 5));
+        write(1, 5);
+        write(2, 5);
         written += 5;
         crate::support::run::pause(Duration::from_millis(100)).await;
         assert!(written < 5_000, "no commit was refused");
