@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -13,6 +14,7 @@ use url::Host;
 
 use super::Problem;
 use super::guard::{self, Dial, Refusal, Rules};
+use super::webhook::Pace;
 
 /// Where webhooks may go. Judged on the address about to be dialled; never written in a pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
@@ -41,7 +43,7 @@ pub enum Profile {
     Public,
 }
 
-/// Where webhooks may go, read and ready to be asked. One for the process.
+/// Where webhooks may go and how fast, read and ready to be asked. One for the process.
 #[derive(Debug)]
 pub struct Egress {
     rules: Rules,
@@ -50,6 +52,8 @@ pub struct Egress {
     /// Look-ups at once: each takes a thread of the blocking pool for as long as the system's resolver likes.
     lookups: Semaphore,
     roots: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// How fast requests go to each host.
+    pub(super) pace: Pace,
     #[cfg(test)]
     pub(super) names: std::collections::HashMap<String, Vec<IpAddr>>,
 }
@@ -101,6 +105,7 @@ impl Egress {
             own: listen.to_vec(),
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             roots: OnceLock::new(),
+            pace: Pace::default(),
             #[cfg(test)]
             names: std::collections::HashMap::new(),
         })
@@ -156,34 +161,51 @@ impl Egress {
 
     /// TLS with the system's roots, loaded at the first need and once. Fails where the system has none.
     pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, String> {
-        self.roots.get_or_init(system_roots).clone()
+        self.roots.get_or_init(|| client_config(system_roots()?, None)).clone()
     }
 
     /// The same rules, with other roots of trust.
     #[cfg(test)]
-    pub(super) fn with_roots(self, roots: rustls::RootCertStore) -> Egress {
-        let roots = OnceLock::from(client_config(roots));
+    pub(super) fn with_roots(self, roots: RootCertStore) -> Egress {
+        let roots = OnceLock::from(client_config(roots, None));
         Egress { roots, ..self }
     }
 }
 
-fn system_roots() -> Result<Arc<ClientConfig>, String> {
+/// A certificate of our own, with its chain.
+pub(super) struct Identity {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+/// The authorities that the system trusts.
+pub(super) fn system_roots() -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
         return Err(format!("the system has no certificates of authorities{why}"));
     }
-    client_config(roots)
+    Ok(roots)
 }
 
-fn client_config(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, String> {
+/// TLS with these roots, and with our certificate where there is one. Fails where that one and its key do not belong together.
+pub(super) fn client_config(
+    roots: RootCertStore,
+    identity: Option<Identity>,
+) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { chain, key }) => {
+            builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -244,6 +244,19 @@ fn answer(status: u16, headers: &HeaderMap, body: Bytes, end: BodyEnd) -> Answer
     Answer { status, headers: out, body, body_end }
 }
 
+/// What TLS itself complains of. In TLS 1.3 a receiver that wants a certificate says so after the handshake.
+fn tls_fault(error: &hyper::Error) -> Option<String> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(fault) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Some(fault.to_string());
+        }
+        source = cause.source();
+    }
+    None
+}
+
 fn fault(error: &hyper::Error) -> Fault {
     let mut words = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -251,6 +264,9 @@ fn fault(error: &hyper::Error) -> Fault {
         words.push_str(": ");
         words.push_str(&cause.to_string());
         source = cause.source();
+    }
+    if let Some(alert) = tls_fault(error) {
+        return Fault::Tls(alert);
     }
     // What is parsed and is not HTTP, too long a head included.
     if error.is_parse() { Fault::Protocol(words) } else { Fault::Reset(words) }

@@ -15,7 +15,7 @@ use super::rules::Rules;
 use super::sign::Signer;
 use super::spec::{Batch, CloudEventsMode, Content, Method, Spec};
 use super::url::UrlPlan;
-use super::{Webhook, auth, batch, headers, item, request, url};
+use super::{Webhook, auth, batch, headers, item, pace, request, trust, url};
 use crate::handler::{Context, Problem};
 use crate::plan::expr::ValueTemplate;
 use crate::settings::{ReferenceError, References};
@@ -33,6 +33,7 @@ struct Parts {
     cloudevents: Option<CloudEvents>,
     signer: Option<Signer>,
     rules: Rules,
+    trust: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Compiles a block. Every problem at once, each at its key.
@@ -41,7 +42,8 @@ pub(super) fn compile(
     context: &Context,
     references: &References,
 ) -> Result<Webhook, Vec<Problem>> {
-    let Parts { url, mut headers, template, cloudevents, signer, rules } = parts(spec, context, references)?;
+    let Parts { url, mut headers, template, cloudevents, signer, rules, trust } =
+        parts(spec, context, references)?;
     add_fixed(&mut headers, spec, context);
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
     let body = BodyPlan { template, content: spec.content, max };
@@ -74,6 +76,8 @@ pub(super) fn compile(
         needs_answer: context.reads_answer,
         egress: Arc::clone(&context.egress),
         pool: Pool::new(at_once),
+        trust,
+        interval: spec.rate.map(pace::interval),
         slots: spec.concurrency.map(|_| Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
     })
 }
@@ -107,12 +111,14 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
         headers.literal.extend(auth.iter().flatten().cloned());
     }
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
+    let trust = spec.tls.as_ref().map(|written| trust::config(written, references)).transpose();
+    let trust = trust.map_err(|list| found("tls", list));
     found("", limits_problems(spec));
-    match (url, headers, template, cloudevents, signer, rules) {
-        (Some(url), Some(headers), Ok(template), Ok(cloudevents), Ok(signer), Ok(rules))
+    match (url, headers, template, cloudevents, signer, rules, trust) {
+        (Some(url), Some(headers), Ok(template), Ok(cloudevents), Ok(signer), Ok(rules), Ok(trust))
             if problems.is_empty() =>
         {
-            Ok(Parts { url, headers, template, cloudevents, signer, rules })
+            Ok(Parts { url, headers, template, cloudevents, signer, rules, trust })
         }
         _ => Err(problems),
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -56,9 +57,10 @@ pub(super) struct Limits {
     pub(super) total: Duration,
 }
 
-/// Connects to `origin`. `deadline` is the attempt's own.
+/// Connects to `origin`; `trust` is what the file says of TLS in place of the system's roots. `deadline` is the attempt's own.
 pub(super) async fn connect(
     egress: &Egress,
+    trust: Option<&Arc<ClientConfig>>,
     origin: &Origin,
     limits: &Limits,
     deadline: Instant,
@@ -76,7 +78,8 @@ pub(super) async fn connect(
     // Small requests: waiting to fill a packet would only delay them. Without it they are late, not lost.
     tcp.set_nodelay(true).unwrap_or_default();
     let stream = if origin.https {
-        let tls = agree(egress, &host, tcp);
+        let config = trust.map_or_else(|| egress.tls().map_err(Fault::Tls), |trust| Ok(Arc::clone(trust)))?;
+        let tls = agree(config, &host, tcp);
         Stream::Tls(Box::new(within(Phase::Tls, limits.tls, deadline, tls).await??))
     } else {
         Stream::Plain(tcp)
@@ -130,8 +133,11 @@ async fn dial(vetted: &[SocketAddr], limit: Duration, deadline: Instant) -> Resu
     Err(last)
 }
 
-async fn agree(egress: &Egress, host: &Host<&str>, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
-    let config = egress.tls().map_err(Fault::Tls)?;
+async fn agree(
+    config: Arc<ClientConfig>,
+    host: &Host<&str>,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, Fault> {
     let name = match host {
         Host::Domain(name) => {
             let name = name.strip_suffix('.').unwrap_or(name);

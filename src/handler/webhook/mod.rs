@@ -13,6 +13,7 @@ mod request;
 mod connect;
 mod client;
 mod pool;
+mod pace;
 mod classify;
 mod rules;
 mod item;
@@ -20,6 +21,7 @@ mod batch;
 mod compile;
 mod partial;
 mod retry_after;
+mod trust;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -29,7 +31,7 @@ mod tls_tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ::url::Url;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -39,6 +41,7 @@ use self::classify::Deciding;
 use self::client::{Bounds, Exchange, Live};
 use self::connect::Limits;
 use self::item::{Group, Item};
+pub(super) use self::pace::Pace;
 use self::partial::Replied;
 use self::pool::Pool;
 use self::request::{Plan, Prepared};
@@ -82,6 +85,10 @@ struct Webhook {
     needs_answer: bool,
     egress: Arc<Egress>,
     pool: Pool,
+    /// TLS as the file says.
+    trust: Option<Arc<rustls::ClientConfig>>,
+    /// The time between two requests that `rate` asks for.
+    interval: Option<Duration>,
     /// Requests that may be made at once, where the file says how many.
     slots: Option<Semaphore>,
 }
@@ -118,17 +125,17 @@ impl Handler for Webhook {
 
     fn tidy(&self, now: Instant) {
         self.pool.tidy(now);
+        self.egress.pace.tidy(now);
     }
 }
 
 impl Webhook {
     async fn one(&self, call: &Call<'_>) -> Result<Answer, Failure> {
         let slot = self.slot().await;
-        let now = clock::wall();
-        let (answer, shown) = self.request(|| self.plan.prepare(call, &self.egress, now)).await?;
+        let (answer, shown) = self.request(|| self.plan.prepare(call, &self.egress, clock::wall())).await?;
         drop(slot);
         let about = About { event: call.event, attempt: call.attempt, id: call.id };
-        self.judge(Some(about), answer, &shown, now, &call.notes)
+        self.judge(Some(about), answer, &shown, &call.notes)
     }
 
     /// What a call brings to a batch, and which batch it may join.
@@ -138,11 +145,11 @@ impl Webhook {
 
     /// Sends a batch of at least one item, with a slot in hand.
     async fn send_batch(&self, group: &Group, items: &[Item]) -> Replied {
-        let (now, notes) = (clock::wall(), Notes::default());
+        let notes = Notes::default();
         let whole = async {
-            let (answer, shown) = self.request(|| self.plan.batch(group, items, now)).await?;
+            let (answer, shown) = self.request(|| self.plan.batch(group, items, clock::wall())).await?;
             let about = items.first().and_then(Item::about);
-            let answer = self.judge(about, answer, &shown, now, &notes)?;
+            let answer = self.judge(about, answer, &shown, &notes)?;
             let ids: Vec<&str> = items.iter().map(|item| item.id.as_str()).collect();
             match partial::words(&answer.body, &ids) {
                 Ok(words) => Ok((answer, words)),
@@ -168,11 +175,10 @@ impl Webhook {
         about: Option<About<'_>>,
         answer: Answer,
         shown: &str,
-        now: SystemTime,
         notes: &Notes,
     ) -> Result<Answer, Failure> {
         let ruled = about.and_then(|about| self.rules.decide(about, &answer, notes));
-        let by = Deciding { ruled, accept: &self.accept, now, notes };
+        let by = Deciding { ruled, accept: &self.accept, now: clock::wall(), notes };
         let answer = classify::answer(|| self.action(shown), answer, by)?;
         if self.needs_answer && answer.body_end == BodyEnd::BrokenOff {
             let message = format!("{}: the answer's body broke off", self.action(shown));
@@ -186,6 +192,12 @@ impl Webhook {
         &self,
         prepare: impl Fn() -> Result<Prepared, Failure>,
     ) -> Result<(Answer, Arc<str>), Failure> {
+        let mut prepared = prepare()?;
+        if let Some(at) = self.egress.pace.place(&prepared.origin, self.interval, clock::now()) {
+            tokio::time::sleep_until(at.into()).await;
+            // Its time and its span are those of the request.
+            prepared = prepare()?;
+        }
         let start = clock::now();
         let bounds = Bounds {
             limits: &self.limits,
@@ -193,10 +205,14 @@ impl Webhook {
             deadline: start + self.limits.total,
             max_response: self.max_response,
         };
-        let prepared = prepare()?;
-        let shown = Arc::clone(&prepared.shown);
+        let (shown, origin) = (Arc::clone(&prepared.shown), Arc::clone(&prepared.origin));
         match self.send(prepare, prepared, bounds).await {
-            Ok(answer) => Ok((answer, shown)),
+            Ok(answer) => {
+                if let Some(said) = answer.header("webhook-allowed-rate") {
+                    self.egress.pace.hear(&origin, said, clock::now());
+                }
+                Ok((answer, shown))
+            }
             Err(fault) => Err(classify::fault(&self.action(&shown), fault)),
         }
     }
@@ -222,7 +238,9 @@ impl Webhook {
                 }
             }
         }
-        let stream = connect::connect(&self.egress, &origin, &self.limits, bounds.deadline).await?;
+        let stream =
+            connect::connect(&self.egress, self.trust.as_ref(), &origin, &self.limits, bounds.deadline)
+                .await?;
         let now = clock::now();
         let mut live = Live::open(stream, now).await?;
         let bounds = Bounds { first_byte: now + self.limits.first_byte, ..bounds };

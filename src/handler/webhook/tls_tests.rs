@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
@@ -31,16 +32,34 @@ fn authority(name: &str) -> Authority {
 
 /// A receiver with this certificate, answering 200 on every connection; its port.
 async fn receiver(params: CertificateParams, issuer: Option<&Authority>) -> (u16, DropGuard) {
+    receiver_that_asks(params, issuer, None).await
+}
+
+/// The same, which asks whoever connects for a certificate of this authority.
+async fn receiver_that_asks(
+    params: CertificateParams,
+    issuer: Option<&Authority>,
+    asks: Option<&Authority>,
+) -> (u16, DropGuard) {
     let key = KeyPair::generate().unwrap();
     let certificate = match issuer {
         Some(authority) => params.signed_by(&key, &authority.issuer).unwrap(),
         None => params.self_signed(&key).unwrap(),
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+        .unwrap();
+    let builder = match asks {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der.clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let mut config = builder
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -114,4 +133,101 @@ async fn a_receiver_without_tls_holds_and_one_that_goes_away_is_tried_again() {
         let failure = post("hooks.test", server.address.port(), &known).await.unwrap_err();
         assert_eq!(failure.code, code, "{failure:?}");
     }
+}
+
+/// A folder of PEM files, gone with the test.
+struct Files(std::path::PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Files {
+        let folder = std::env::temp_dir().join(format!("weir-tls-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Files(folder)
+    }
+
+    /// Writes a file; its path.
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+}
+
+#[tokio::test]
+async fn the_files_authority_is_trusted_and_our_certificate_is_shown() {
+    let (servers, clients, files) = (authority("servers"), authority("clients"), Files::new("mtls"));
+    let (port, _stop) = receiver_that_asks(names(&["hooks.test"]), Some(&servers), Some(&clients)).await;
+    let key = KeyPair::generate().unwrap();
+    let certificate = names(&["weir"]).signed_by(&key, &clients.issuer).unwrap();
+    let ca = files.write("ca.pem", &pem("CERTIFICATE", &servers.der));
+    let cert = files.write("cert.pem", &pem("CERTIFICATE", certificate.der()));
+    let own = files.write("key.pem", &pem("PRIVATE KEY", &key.serialize_der()));
+    let post = async |tls: serde_json::Value| {
+        let egress = egress(&json!({}), &[("hooks.test", &["127.0.0.1"])]);
+        let handler = webhook_by(&format!("https://hooks.test:{port}/"), &json!({ "tls": tls }), egress);
+        attempt(&handler, &event(b"{}", &[])).await
+    };
+    post(json!({ "ca": ca, "cert": cert, "key": own })).await.unwrap();
+    let failure = post(json!({ "ca": ca })).await.unwrap_err();
+    assert_eq!(failure.class, Class::Hold(HoldCause::Tls), "without ours: {failure:?}");
+    let other = files.write("other.pem", &pem("CERTIFICATE", &clients.der));
+    let failure = post(json!({ "ca": other, "cert": cert, "key": own })).await.unwrap_err();
+    assert!(failure.message.contains("UnknownIssuer"), "{failure:?}");
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_named() {
+    let files = Files::new("wrong");
+    let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let certificate = names(&["weir"]).self_signed(&one).unwrap();
+    let cert = files.write("cert.pem", &pem("CERTIFICATE", certificate.der()));
+    let key = files.write("key.pem", &pem("PRIVATE KEY", &one.serialize_der()));
+    let strange = files.write("strange.pem", &pem("PRIVATE KEY", &other.serialize_der()));
+    let locked = files.write("locked.pem", &pem("ENCRYPTED PRIVATE KEY", b"x"));
+    let said = |tls: serde_json::Value| {
+        let spec = serde_json::from_value(json!({ "url": "https://hooks.test/", "tls": tls })).unwrap();
+        let built = super::build(
+            &spec,
+            &super::testing::context(egress(&json!({}), &[])),
+            &super::testing::references(),
+        );
+        built.map(drop).map_err(|list| {
+            list.into_iter()
+                .map(|problem| format!("{}: {}", problem.path, problem.message))
+                .collect::<Vec<_>>()
+        })
+    };
+    for (tls, at, why) in [
+        (json!({ "ca": "/nowhere/ca.pem" }), "webhook.tls.ca", "No such file"),
+        (json!({ "ca": key }), "webhook.tls.ca", "has no certificate"),
+        (json!({ "ca": cert, "cert": cert }), "webhook.tls.cert", "without its key"),
+        (json!({ "ca": cert, "key": key }), "webhook.tls.key", "without its certificate"),
+        (
+            json!({ "ca": cert, "cert": cert, "key": locked }),
+            "webhook.tls.key",
+            "no private key that can be read",
+        ),
+        (json!({ "ca": cert, "cert": cert, "key": strange }), "webhook.tls.cert", "key"),
+    ] {
+        let problems = said(tls.clone()).unwrap_err();
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(at) && problems[0].contains(why),
+            "{tls}: {problems:?}"
+        );
+    }
+    said(json!({ "ca": cert, "cert": cert, "key": key })).unwrap();
 }
