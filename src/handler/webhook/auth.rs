@@ -13,11 +13,12 @@ use super::spec::Auth;
 use crate::handler::Problem;
 use crate::settings::References;
 
-/// The header that carries the credentials, marked as sensitive.
+/// The header that carries the credentials, marked as sensitive. `None` for tokens, which are not the same for every
+/// request.
 pub(super) fn header(
     auth: &Auth,
     references: &References,
-) -> Result<(HeaderName, HeaderValue), Vec<Problem>> {
+) -> Result<Option<(HeaderName, HeaderValue)>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut secret = |path: &str, written: &str| match read(written, references) {
         Ok(text) => text,
@@ -50,8 +51,7 @@ pub(super) fn header(
             });
             ("api_key", name, value)
         }
-        // Its tokens are not the same for every request: another file's.
-        Auth::Oauth2 { .. } => ("oauth2", AUTHORIZATION, String::new()),
+        Auth::Oauth2 { .. } => return Ok(None),
     };
     let value = header_value(Bytes::from(text));
     if value.is_none() {
@@ -63,7 +63,7 @@ pub(super) fn header(
     match value {
         Some(mut value) if problems.is_empty() => {
             value.set_sensitive(true);
-            Ok((name, value))
+            Ok(Some((name, value)))
         }
         _ => Err(problems),
     }
@@ -89,7 +89,7 @@ mod tests {
         let secrets = [("p", "open sesame"), ("t", "abc.def"), ("broken", "abc\ndef"), ("empty", "")];
         let secrets = secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let references = References { secrets: secrets.collect(), ..References::default() };
-        let (name, value) = header(&auth, &references)?;
+        let (name, value) = header(&auth, &references)?.unwrap();
         assert!(value.is_sensitive(), "prints as Sensitive");
         Ok((name.to_string(), value.to_str().unwrap().to_owned()))
     }

@@ -2,13 +2,17 @@
 //!
 //! Source: http-contract, section 4.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::HeaderValue;
 use url::form_urlencoded;
 use vrl::value::Value;
 
 use super::headers::header_value;
-use super::spec::Content;
+use super::spec::{Compress, Content};
 use crate::event::{Body, Event, json};
 use crate::outcome::{Code, Failure};
 use crate::plan::expr::{ValueTemplate, View};
@@ -99,6 +103,21 @@ impl BodyPlan {
                 .unwrap_or_else(|| HeaderValue::from_static("application/octet-stream")),
         }
     }
+}
+
+/// A body in its content-encoding.
+pub(super) fn compress(kind: Compress, body: &[u8]) -> Result<Bytes, Failure> {
+    let written = match kind {
+        Compress::Gzip => {
+            let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::default());
+            encoder.write_all(body).and_then(|()| encoder.finish())
+        }
+        // 3 is zstd's own default.
+        Compress::Zstd => zstd::bulk::compress(body, 3),
+    };
+    written
+        .map(Bytes::from)
+        .map_err(|error| Failure::invalid(Code::Template, format!("the body cannot be compressed: {error}")))
 }
 
 /// A flat object as a form; null is left out.

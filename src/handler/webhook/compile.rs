@@ -9,6 +9,7 @@ use super::body::BodyPlan;
 use super::cloudevent::CloudEvents;
 use super::connect::Limits;
 use super::headers::Headers;
+use super::oauth2::Tokens;
 use super::pool::Pool;
 use super::request::Plan;
 use super::rules::Rules;
@@ -32,6 +33,7 @@ struct Parts {
     template: Option<ValueTemplate>,
     cloudevents: Option<CloudEvents>,
     signer: Option<Signer>,
+    tokens: Option<Tokens>,
     rules: Rules,
     trust: Option<Arc<rustls::ClientConfig>>,
 }
@@ -42,7 +44,7 @@ pub(super) fn compile(
     context: &Context,
     references: &References,
 ) -> Result<Webhook, Vec<Problem>> {
-    let Parts { url, mut headers, template, cloudevents, signer, rules, trust } =
+    let Parts { url, mut headers, template, cloudevents, signer, tokens, rules, trust } =
         parts(spec, context, references)?;
     add_fixed(&mut headers, spec, context);
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
@@ -63,6 +65,7 @@ pub(super) fn compile(
             body,
             cloudevents,
             signer,
+            compress: spec.compress,
             service: context.service.clone(),
             idempotency_key: spec.idempotency_key,
         },
@@ -76,6 +79,7 @@ pub(super) fn compile(
         needs_answer: context.reads_answer,
         egress: Arc::clone(&context.egress),
         pool: Pool::new(at_once),
+        tokens,
         trust,
         interval: spec.rate.map(pace::interval),
         slots: spec.concurrency.map(|_| Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
@@ -104,34 +108,42 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
     });
     let signer = signer.transpose().map_err(|list| found("sign.secret", list));
     let auth = spec.auth.as_ref().map(|auth| auth::header(auth, references)).transpose();
-    let auth = auth.map_err(|list| found("auth", list));
+    let auth = auth.map(Option::flatten).map_err(|list| found("auth", list));
+    let tokens =
+        spec.auth.as_ref().map(|auth| Tokens::compile(auth, &context.egress, references)).transpose();
+    let tokens = tokens.map(Option::flatten).map_err(|list| found("auth", list));
     if let Some(headers) = &mut headers {
         let is_event = matches!(cloudevents, Ok(Some(_)));
-        found("", written_twice(headers, auth.as_ref().ok().and_then(Option::as_ref), is_event));
+        let authorization = matches!(tokens, Ok(Some(_))).then_some(http::header::AUTHORIZATION);
+        let name = auth.iter().flatten().map(|(name, _)| name.clone()).next().or(authorization);
+        found("", written_twice(headers, name.as_ref(), is_event));
         headers.literal.extend(auth.iter().flatten().cloned());
     }
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
     let trust = spec.tls.as_ref().map(|written| trust::config(written, references)).transpose();
     let trust = trust.map_err(|list| found("tls", list));
     found("", limits_problems(spec));
-    match (url, headers, template, cloudevents, signer, rules, trust) {
-        (Some(url), Some(headers), Ok(template), Ok(cloudevents), Ok(signer), Ok(rules), Ok(trust))
-            if problems.is_empty() =>
-        {
-            Ok(Parts { url, headers, template, cloudevents, signer, rules, trust })
+    match (url, headers, template, cloudevents, signer, tokens, rules, trust) {
+        (
+            Some(url),
+            Some(headers),
+            Ok(template),
+            Ok(cloudevents),
+            Ok(signer),
+            Ok(tokens),
+            Ok(rules),
+            Ok(trust),
+        ) if problems.is_empty() => {
+            Ok(Parts { url, headers, template, cloudevents, signer, tokens, rules, trust })
         }
         _ => Err(problems),
     }
 }
 
 /// Headers of the file that `auth` or `cloudevents` write too.
-fn written_twice(
-    headers: &Headers,
-    auth: Option<&(http::HeaderName, http::HeaderValue)>,
-    is_event: bool,
-) -> Vec<Problem> {
+fn written_twice(headers: &Headers, auth: Option<&http::HeaderName>, is_event: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let Some((name, _)) = auth.filter(|(name, _)| headers.writes(name)) {
+    if let Some(name) = auth.filter(|name| headers.writes(name)) {
         let twice = format!("`auth` and `headers` both write `{name}`");
         problems.push(Problem::at("auth", twice).help("keep one of them"));
     }

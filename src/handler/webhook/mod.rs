@@ -12,6 +12,7 @@ mod sign;
 mod request;
 mod connect;
 mod client;
+mod oauth2;
 mod pool;
 mod pace;
 mod classify;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::url::Url;
+use http::header::AUTHORIZATION;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::batch::Batching;
@@ -41,6 +43,7 @@ use self::classify::Deciding;
 use self::client::{Bounds, Exchange, Live};
 use self::connect::Limits;
 use self::item::{Group, Item};
+use self::oauth2::Tokens;
 pub(super) use self::pace::Pace;
 use self::partial::Replied;
 use self::pool::Pool;
@@ -85,6 +88,8 @@ struct Webhook {
     needs_answer: bool,
     egress: Arc<Egress>,
     pool: Pool,
+    /// OAuth2 tokens, where the file asks for them.
+    tokens: Option<Tokens>,
     /// TLS as the file says.
     trust: Option<Arc<rustls::ClientConfig>>,
     /// The time between two requests that `rate` asks for.
@@ -187,8 +192,46 @@ impl Webhook {
         Ok(answer)
     }
 
-    /// Makes a request and hears the answer; also where it went, for people.
+    /// Makes a request and hears the answer; also where it went, for people. A token that is refused is replaced, once.
     async fn request(
+        &self,
+        prepare: impl Fn() -> Result<Prepared, Failure>,
+    ) -> Result<(Answer, Arc<str>), Failure> {
+        let Some(tokens) = &self.tokens else { return self.request_once(prepare).await };
+        let mut again = true;
+        loop {
+            let token = tokens.token(|request| self.ask(tokens, request)).await?;
+            let with_token = || {
+                let mut prepared = prepare()?;
+                prepared.request.headers_mut().insert(AUTHORIZATION, token.clone());
+                Ok(prepared)
+            };
+            let (answer, shown) = self.request_once(with_token).await?;
+            if answer.status != 401 || !again {
+                return Ok((answer, shown));
+            }
+            tokens.refused(&token).await;
+            again = false;
+        }
+    }
+
+    /// Asks for a token.
+    async fn ask(&self, tokens: &Tokens, request: Prepared) -> Result<Answer, Failure> {
+        let answer = self.send(|| Ok(tokens.request()), request, self.bounds()).await;
+        answer.map_err(|fault| classify::fault(&tokens.action(), fault))
+    }
+
+    fn bounds(&self) -> Bounds<'_> {
+        let start = clock::now();
+        Bounds {
+            limits: &self.limits,
+            first_byte: start,
+            deadline: start + self.limits.total,
+            max_response: self.max_response,
+        }
+    }
+
+    async fn request_once(
         &self,
         prepare: impl Fn() -> Result<Prepared, Failure>,
     ) -> Result<(Answer, Arc<str>), Failure> {
@@ -198,15 +241,8 @@ impl Webhook {
             // Its time and its span are those of the request.
             prepared = prepare()?;
         }
-        let start = clock::now();
-        let bounds = Bounds {
-            limits: &self.limits,
-            first_byte: start,
-            deadline: start + self.limits.total,
-            max_response: self.max_response,
-        };
         let (shown, origin) = (Arc::clone(&prepared.shown), Arc::clone(&prepared.origin));
-        match self.send(prepare, prepared, bounds).await {
+        match self.send(prepare, prepared, self.bounds()).await {
             Ok(answer) => {
                 if let Some(said) = answer.header("webhook-allowed-rate") {
                     self.egress.pace.hear(&origin, said, clock::now());

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::Full;
 use vrl::value::Value;
 
-use super::body::{BodyPlan, Sent};
+use super::body::{BodyPlan, Sent, compress};
 use super::cloudevent::{About, CloudEvents};
 use super::connect::Origin;
 use super::headers::{Headers, header_value};
 use super::sign::Signer;
+use super::spec::Compress;
 use super::url::{Target, UrlPlan};
 use crate::event::{Body, Event, Trace, correlation_id, webhook_id};
 use crate::handler::Call;
@@ -51,6 +52,7 @@ pub(super) struct Plan {
     pub(super) body: BodyPlan,
     pub(super) cloudevents: Option<CloudEvents>,
     pub(super) signer: Option<Signer>,
+    pub(super) compress: Option<Compress>,
     pub(super) service: String,
     pub(super) idempotency_key: bool,
 }
@@ -155,8 +157,20 @@ impl Plan {
         if let Some(media_type) = media_type {
             headers.insert(CONTENT_TYPE, media_type);
         }
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        // What is signed is what the receiver's framework hands on: the body before its encoding.
         self.write_texts(attempt, &body, &mut headers)?;
+        let body = match self.compress.filter(|_| !body.is_empty()) {
+            Some(kind) => {
+                let name = match kind {
+                    Compress::Gzip => "gzip",
+                    Compress::Zstd => "zstd",
+                };
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+                compress(kind, &body)?
+            }
+            None => body,
+        };
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         for (name, value) in &self.headers.literal {
             headers.insert(name, value.clone());
         }

@@ -539,3 +539,35 @@ async fn a_receiver_may_ask_for_a_slower_pace() {
     let took = clock::now() - start;
     assert!(took >= Duration::from_millis(200), "100 ms between two, from the second on: {took:?}");
 }
+
+/// H02: the signature covers the body before its encoding.
+#[tokio::test]
+async fn a_body_is_compressed_after_it_is_signed() {
+    use std::io::Read as _;
+    let body = format!("[{}1]", "1,".repeat(500));
+    for kind in ["gzip", "zstd"] {
+        let server = Server::start(vec![serve(OK)]).await;
+        let keys = json!({ "compress": kind, "sign": { "secret": "${secret:sign}" } });
+        attempt(&webhook(&server.url("/"), &keys), &event(body.as_bytes(), &[])).await.unwrap();
+        let request = server.requests().remove(0);
+        let at = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let (head, sent) = (std::str::from_utf8(&request[..at]).unwrap(), &request[at + 4..]);
+        let header = |name: &str| {
+            head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap().to_owned()
+        };
+        assert_eq!(header("content-encoding"), kind);
+        assert_eq!(header("content-length"), sent.len().to_string());
+        assert!(sent.len() < body.len() / 4);
+        let mut plain = String::new();
+        match kind {
+            "gzip" => drop(flate2::read::GzDecoder::new(sent).read_to_string(&mut plain).unwrap()),
+            _ => plain = String::from_utf8(zstd::bulk::decompress(sent, 10_000).unwrap()).unwrap(),
+        }
+        assert_eq!(plain, body);
+        let mut expected = String::new();
+        let references = references();
+        let signer = super::sign::Signer::new(&["${secret:sign}".to_owned()], &references).unwrap();
+        signer.write(&header("webhook-id"), &header("webhook-timestamp"), body.as_bytes(), &mut expected);
+        assert_eq!(header("webhook-signature"), expected);
+    }
+}
