@@ -68,6 +68,8 @@ pub(super) struct Board {
     pub(super) has_let_go: bool,
     /// Whether somebody waits for room.
     pub(super) room_wanted: bool,
+    /// Whether its bytes were used up, and too few are free again to begin anew.
+    pub(super) out_of_bytes: bool,
     /// What the poll thread reported and only it or a reload can end.
     outside: BTreeMap<(HoldCause, String), (Instant, String)>,
 }
@@ -110,6 +112,7 @@ impl Board {
             shut_since: None,
             has_let_go: false,
             room_wanted: false,
+            out_of_bytes: false,
             outside: BTreeMap::new(),
         };
         board.replan(stage, now);

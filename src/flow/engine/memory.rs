@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Memory is lent and given back in steps of this size.
+/// The largest step in which memory is lent and given back.
 const STEP: usize = 1 << 20;
 
 /// What the stages of a process share beyond their reserves. Cheap to clone.
@@ -65,16 +65,28 @@ impl Memory {
         self.most
     }
 
-    /// Borrows a step where less than half of one is free beside `used`, and gives back what stands three steps above it.
-    pub(super) fn fit(&mut self, used: usize) {
-        let free = self.size().saturating_sub(used);
-        if free < STEP / 2 {
-            self.borrowed += self.common.borrow(STEP.min(self.most - self.size()));
-        } else if self.borrowed > 0 && free >= 3 * STEP {
-            let back = (free - 2 * STEP).min(self.borrowed);
+    /// Borrows where less than half a step is free beside `used`, until one is, and gives back what stands three steps above
+    /// it. Whether it holds more than before.
+    pub(super) fn fit(&mut self, used: usize) -> bool {
+        let (step, size) = (self.step(), self.size());
+        let free = size.saturating_sub(used);
+        if free < step / 2 {
+            let short = used.saturating_add(step) - size;
+            let more = self.common.borrow(short.next_multiple_of(step).min(self.most - size));
+            self.borrowed += more;
+            return more > 0;
+        }
+        if self.borrowed > 0 && free >= 3 * step {
+            let back = (free - 2 * step).min(self.borrowed);
             self.borrowed -= back;
             self.common.give_back(back);
         }
+        false
+    }
+
+    /// Four fit into the reserve, so that a stage which holds nothing has nothing borrowed, however small its reserve is.
+    fn step(&self) -> usize {
+        (self.reserve / 4).clamp(1, STEP)
     }
 }
 
@@ -132,6 +144,28 @@ mod tests {
         assert_eq!(one.size(), 8 * STEP, "not for a little");
         one.fit(0);
         assert_eq!((one.size(), common.free()), (2 * STEP, 6 * STEP));
+    }
+
+    /// However small the reserves: where many stages have one each, what idle ones kept would be all that is shared.
+    #[test]
+    fn an_idle_stage_keeps_nothing_that_it_has_borrowed() {
+        for reserve in [STEP, STEP + 1, 2 * STEP, 5 * STEP, 32 * STEP] {
+            let common = Common::new(10 * STEP);
+            let mut stage = Memory::new(reserve, 64 * STEP, common.clone());
+            for _ in 0..100 {
+                stage.fit(stage.size());
+            }
+            assert!(common.free() < 10 * STEP, "it has borrowed");
+            stage.fit(0);
+            assert_eq!((stage.size(), common.free()), (reserve, 10 * STEP));
+        }
+    }
+
+    #[test]
+    fn a_stage_that_holds_more_than_it_may_catches_up_at_once() {
+        let mut stage = Memory::new(STEP, 64 * STEP, Common::new(40 * STEP));
+        stage.fit(9 * STEP + 1);
+        assert!(stage.size() > 9 * STEP + 1, "one record may be larger than a step: {}", stage.size());
     }
 
     /// F-78 in small: one that is full and stands still leaves the other its reserve, and gives way when it lets go.

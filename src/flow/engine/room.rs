@@ -102,10 +102,21 @@ impl Board {
         } else {
             self.look_ahead.saturating_sub(counts.open.saturating_sub(counts.bodiless))
         };
-        self.memory.fit(counts.bytes);
-        let bytes = self.memory.size().saturating_sub(counts.bytes);
+        let bytes = self.room_for_bytes(counts.bytes);
         self.room_wanted = records == 0 || bytes == 0;
         (records, bytes)
+    }
+
+    /// The bytes that are free. Once none was, none until an eighth is, or more could be borrowed: a pause is dear, and should
+    /// not end with the first record that does (M2).
+    fn room_for_bytes(&mut self, used: usize) -> usize {
+        let grew = self.memory.fit(used);
+        let size = self.memory.size();
+        let free = size.saturating_sub(used);
+        // A stage that is shut looks for keys to try, and each may be the one.
+        let too_little = self.out_of_bytes && !grew && !self.is_shut() && free < size / 8;
+        self.out_of_bytes = free == 0 || too_little;
+        if self.out_of_bytes { 0 } else { free }
     }
 
     /// Whether somebody waits for room who has it now, in the stage or in this place.
@@ -128,7 +139,7 @@ impl Board {
     /// Whether room that was wanted is there again, and some more, so that one record does not wake anybody.
     fn room_is_back(&mut self) -> bool {
         let (records, bytes) = self.room();
-        let back = records >= self.look_ahead / 8 && bytes >= self.memory.size() / 8;
+        let back = records >= self.look_ahead / 8 && bytes > 0;
         self.room_wanted = !back;
         back
     }

@@ -187,3 +187,40 @@ fn the_right_to_work_alone_goes_back_where_it_cannot_be_used() {
     commit(second, 0, begin);
     assert!(take(second, begin).expect("alone").work.lone);
 }
+
+/// M2: a pause throws away what was fetched ahead, so it does not end with the first record that does.
+#[test]
+fn a_stage_without_a_byte_left_takes_nothing_until_an_eighth_is_free_again() {
+    let now = now();
+    let mut board = board(1_600, Lone::default(), now);
+    let slot = assign(&mut board, 0, fresh(), now);
+    commit(&mut board, slot, now);
+    admit(&mut board, 0, 0..16);
+    let mut rooms = vec![board.room().1];
+    for _ in 0..2 {
+        let job = take(&mut board, now).unwrap();
+        board.complete(job.slot, job.work, Verdict::Done(Outcome::Delivered));
+        rooms.push(board.room().1);
+    }
+    assert_eq!(rooms, [0, 0, 200]);
+}
+
+/// M10: whoever is full goes on as soon as there is something to borrow, however little of what it holds has ended.
+#[test]
+fn a_stage_without_a_byte_left_goes_on_with_what_another_gives_back() {
+    let now = now();
+    let common = Common::new(1_000);
+    let mut other = Memory::new(400, 1_400, common.clone());
+    other.fit(1_000);
+    other.fit(1_400);
+    assert_eq!(common.free(), 0);
+    let memory = Memory::new(400, 1_400, common);
+    let (lone, end) = (Lone::default(), CancellationToken::new());
+    let mut board = Board::new(&stage(None), memory, UNCOMMITTED, lone, end, now.mono);
+    let slot = assign(&mut board, 0, fresh(), now);
+    commit(&mut board, slot, now);
+    admit(&mut board, 0, 0..4);
+    assert_eq!(board.room().1, 0);
+    drop(other);
+    assert!(board.room().1 > 0);
+}
