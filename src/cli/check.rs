@@ -14,13 +14,14 @@ use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic, Severity};
 use crate::spec::span::Source;
 use crate::spec::tree::MAX_BYTES;
-use crate::spec::{PipelineFile, files, runtime};
+use crate::spec::{PipelineFile, files, markdown, runtime};
 use crate::telemetry::clock;
 
 /// What to check, and how to say it.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
-    /// Files, or folders of files; `-` is standard input. Default: the folder of weir.yaml, else `pipelines`.
+    /// Files, or folders of files; `-` is standard input. Of Markdown files the YAML blocks that begin with `pipeline:`.
+    /// Default: the folder of weir.yaml, else `pipelines`.
     pub paths: Vec<PathBuf>,
     /// Exit 1 on warnings too.
     #[arg(long)]
@@ -76,12 +77,19 @@ pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit
     };
     let default = [loaded.settings.pipelines.clone()];
     let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
-    let mut sources = Vec::new();
+    let mut found = Texts::default();
     for path in paths {
-        collect(path, &mut sources, &mut findings)
+        collect(path, &mut found, &mut findings)
             .map_err(|error| CliError::new(Exit::Usage, format!("reading {}: {error}", path.display())))?;
     }
-    let report = check(&sources, &loaded, findings);
+    let mut report = check(&found.sources, &loaded, findings);
+    // Each stands for itself: two examples of one document may have one name.
+    for block in found.blocks {
+        let apart = check(&[block], &loaded, Vec::new());
+        report.findings.extend(apart.findings);
+        report.files += apart.files;
+    }
+    diagnostic::sort(&mut report.findings);
     if report.files == 0 && report.findings.is_empty() {
         return Err(CliError::new(Exit::No, "there is no pipeline file to check"));
     }
@@ -91,7 +99,7 @@ pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit
 }
 
 /// What the files are checked against; `None` where the runtime file has errors.
-fn settings(
+pub(super) fn settings(
     config: Option<&Path>,
     environment: &BTreeMap<String, String>,
     findings: &mut Vec<Diagnostic>,
@@ -112,21 +120,30 @@ fn settings(
     (!findings.iter().any(Diagnostic::is_error)).then_some(loaded)
 }
 
+/// What is to be checked: files that are loaded together, and the blocks of Markdown files.
+#[derive(Default)]
+struct Texts {
+    sources: Vec<Arc<Source>>,
+    blocks: Vec<Arc<Source>>,
+}
+
 /// The texts that a path stands for. Fails where there is nothing at the path.
-fn collect(path: &Path, sources: &mut Vec<Arc<Source>>, findings: &mut Vec<Diagnostic>) -> io::Result<()> {
+fn collect(path: &Path, found: &mut Texts, findings: &mut Vec<Diagnostic>) -> io::Result<()> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         io::stdin().take(limit).read_to_end(&mut bytes)?;
         match files::decode("<stdin>", bytes) {
-            Ok(source) => sources.push(source),
+            Ok(source) => found.sources.push(source),
             Err(finding) => findings.push(*finding),
         }
         return Ok(());
     }
     for file in files::pipelines_at(path)? {
+        let is_markdown = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("md"));
         match files::source(&file) {
-            Ok(source) => sources.push(source),
+            Ok(source) if is_markdown => found.blocks.extend(markdown::blocks(&source)),
+            Ok(source) => found.sources.push(source),
             Err(finding) => findings.push(*finding),
         }
     }
@@ -150,7 +167,7 @@ fn print(report: &Report, form: Form, took: Duration, out: &mut dyn Write) -> io
         Output::Short => {
             report.findings.iter().try_for_each(|f| out.write_all(diagnostic::short(f).as_bytes()))
         }
-        Output::Json => {
+        Output::Json | Output::Jsonl => {
             let document = serde_json::json!({
                 "schema": "weir.check/v1",
                 "files": report.files,
@@ -160,6 +177,10 @@ fn print(report: &Report, form: Form, took: Duration, out: &mut dyn Write) -> io
             });
             writeln!(out, "{document}")
         }
+        Output::Github => {
+            report.findings.iter().try_for_each(|f| out.write_all(diagnostic::github(f).as_bytes()))
+        }
+        Output::Sarif => writeln!(out, "{}", diagnostic::sarif(&report.findings, super::explain::page)),
     }
 }
 

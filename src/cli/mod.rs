@@ -9,6 +9,7 @@ pub mod dev;
 pub mod exit;
 mod instance;
 mod load;
+pub mod receive;
 pub mod run;
 mod signals;
 pub mod terminal;
@@ -72,6 +73,12 @@ pub enum Output {
     Short,
     /// One JSON document.
     Json,
+    /// Of `receive`: one JSON object for each request.
+    Jsonl,
+    /// Of `check`: annotations of a GitHub workflow.
+    Github,
+    /// Of `check`: SARIF 2.1.0, for code scanners.
+    Sarif,
 }
 
 /// What to do.
@@ -87,6 +94,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Run on an embedded broker, with nothing installed.
     Dev(dev::DevArgs),
+    /// Receive webhooks and answer by a script.
+    Receive(receive::Args),
     /// Print the version, the commit and the build.
     Version,
 }
@@ -125,6 +134,7 @@ impl Command {
             Command::Export(args) => export::run(&args, terminal),
             Command::Run(args) => run::run(&args, global, terminal),
             Command::Dev(args) => dev::dev(&args, global, terminal),
+            Command::Receive(args) => receive::receive(&args, global, terminal),
             Command::Version => version(global, terminal),
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod form;
 pub mod tree;
 pub mod source;
 pub mod pipeline;
+pub mod markdown;
 pub mod runtime;
 mod later;
 mod file;

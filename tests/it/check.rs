@@ -98,3 +98,49 @@ fn samples_are_clean_and_the_schema_takes_them() {
         assert!(!validator.is_valid(&wrong), "{wrong}");
     }
 }
+
+/// What the program says of a path, in this form.
+fn said(arguments: &[&str]) -> (Option<i32>, String) {
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["check", "--color", "never"])
+        .args(arguments)
+        .current_dir(root())
+        .env_remove("WEIR_CONFIG")
+        .env("WEIR_SECRET_BILLING_TOKEN", "t")
+        .env("WEIR_SECRET_BILLING_SIGNING", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        .output()
+        .unwrap();
+    (ran.status.code(), String::from_utf8(ran.stdout).unwrap() + &String::from_utf8(ran.stderr).unwrap())
+}
+
+#[test]
+fn findings_have_a_form_for_each_reader() {
+    let folder = "tests/cases/check/trap-percent";
+    let (code, github) = said(&[folder, "-o", "github"]);
+    assert_eq!(code, Some(1), "{github}");
+    assert!(
+        github.starts_with("::error file=tests/cases/check/trap-percent/trap-percent.yaml,line=6,"),
+        "{github}"
+    );
+    let (code, sarif) = said(&[folder, "-o", "sarif"]);
+    let log: serde_json::Value = serde_json::from_str(&sarif).unwrap();
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    assert_eq!((code, log["version"].as_str(), results.len()), (Some(1), Some("2.1.0"), 1));
+    let rule = &log["runs"][0]["tool"]["driver"]["rules"][0];
+    assert_eq!(rule["id"], results[0]["ruleId"]);
+    assert!(rule["help"]["text"].as_str().is_some_and(|text| text.len() > 50), "{rule}");
+}
+
+/// Pipelines that stand in documents are checked like files, and ours are right.
+#[test]
+fn the_examples_of_documents_are_checked() {
+    let (code, text) = said(&["README.md", "--deny-warnings"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.starts_with("0 files"), "the README has an example: {text}");
+    let folder = crate::support::run::Folder::new("check-md");
+    let file = folder.path().join("guide.md");
+    std::fs::write(&file, "# Guide\n\n```yaml\npipeline: a\nsource: t\nhandlr: x\n```\n").unwrap();
+    let (code, text) = said(&[file.to_str().unwrap(), "-o", "short"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("guide.md:6:1: error[W0104]"), "the line of the document: {text}");
+}

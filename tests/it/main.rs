@@ -8,6 +8,7 @@
 
 mod check;
 mod demo;
+mod receive;
 mod support;
 mod rig;
 mod delivery;

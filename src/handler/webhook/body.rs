@@ -2,10 +2,11 @@
 //!
 //! Source: http-contract, section 4.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::HeaderValue;
 use url::form_urlencoded;
@@ -118,6 +119,22 @@ pub(super) fn compress(kind: Compress, body: &[u8]) -> Result<Bytes, Failure> {
     written
         .map(Bytes::from)
         .map_err(|error| Failure::invalid(Code::Template, format!("the body cannot be compressed: {error}")))
+}
+
+/// A body before its content-encoding; `None` where it cannot be undone, or is absurdly long.
+pub(super) fn expand(encoding: &str, body: &[u8]) -> Option<Vec<u8>> {
+    const MOST: usize = 16 << 20;
+    let mut out = Vec::new();
+    match encoding {
+        "" | "identity" => out.extend_from_slice(body),
+        "gzip" => {
+            let most = u64::try_from(MOST).unwrap_or(u64::MAX);
+            GzDecoder::new(body).take(most).read_to_end(&mut out).ok()?;
+        }
+        "zstd" => out = zstd::bulk::decompress(body, MOST).ok()?,
+        _ => return None,
+    }
+    Some(out)
 }
 
 /// A flat object as a form; null is left out.

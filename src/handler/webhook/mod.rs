@@ -49,6 +49,7 @@ use self::partial::Replied;
 use self::pool::Pool;
 use self::request::{Plan, Prepared};
 use self::rules::{About, Rules};
+use self::sign::Signer;
 use super::egress::Egress;
 use super::{BoxFuture, Call, Context, Handler, Notes, Problem, StatusRange};
 use crate::event::Event;
@@ -60,6 +61,25 @@ pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents as CloudEventsSpec, CloudEventsBlock,
     CloudEventsMode, Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
 };
+
+/// Checks signatures as a receiver does: what `weir receive` verifies with.
+#[derive(Debug)]
+pub struct Verifier(Signer);
+
+impl Verifier {
+    /// Reads the secrets as they stand in a file. Fails with the index of each that is wrong and what is wrong with it.
+    pub fn new(secrets: &[String], references: &References) -> Result<Verifier, Vec<(usize, String)>> {
+        Signer::new(secrets, references).map(Verifier)
+    }
+
+    /// Whether one of the signature's items is that of one of the secrets, over the body before its content-encoding.
+    pub fn fits(&self, id: &str, timestamp: &str, signature: &str, encoding: &str, body: &[u8]) -> bool {
+        let Some(body) = body::expand(encoding, body) else { return false };
+        let mut expected = String::new();
+        self.0.write(id, timestamp, &body, &mut expected);
+        signature.split(' ').any(|item| !item.is_empty() && expected.split(' ').any(|own| own == item))
+    }
+}
 
 /// Makes the handler. Every problem of the block in one go; keys that are not built yet are for the compiler to answer.
 pub fn build(

@@ -1,14 +1,19 @@
-//! What is wrong with a file, as a value: code, place, cause, help. How it is printed: `human`, `short`, `json`.
+//! What is wrong with a file, as a value: code, place, cause, help. How it is printed: `human`, `short`, `json`,
+//! `github`, `sarif`.
 
+mod github;
 mod human;
 mod json;
+mod sarif;
 
 use std::sync::Arc;
 
 use super::span::{Source, Span};
 
+pub use github::github;
 pub use human::{human, short};
 pub use json::json;
+pub use sarif::sarif;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
