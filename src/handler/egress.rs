@@ -51,7 +51,7 @@ pub struct Egress {
     own: Vec<SocketAddr>,
     /// Look-ups at once: each takes a thread of the blocking pool for as long as the system's resolver likes.
     lookups: Semaphore,
-    roots: OnceLock<Result<Arc<ClientConfig>, String>>,
+    roots: OnceLock<Result<Arc<RootCertStore>, String>>,
     /// How fast requests go to each host.
     pub(super) pace: Pace,
     #[cfg(test)]
@@ -159,27 +159,20 @@ impl Egress {
         Ok(tokio::net::lookup_host((name, port)).await?.collect())
     }
 
-    /// TLS with the system's roots, loaded at the first need and once. Fails where the system has none.
-    pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, String> {
-        self.roots.get_or_init(|| client_config(system_roots()?, None)).clone()
+    /// The system's roots of trust, loaded at the first need and once. Fails where the system has none.
+    pub(super) fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        self.roots.get_or_init(system_roots).clone()
     }
 
     /// The same rules, with other roots of trust.
     #[cfg(test)]
     pub(super) fn with_roots(self, roots: RootCertStore) -> Egress {
-        let roots = OnceLock::from(client_config(roots, None));
+        let roots = OnceLock::from(Ok(Arc::new(roots)));
         Egress { roots, ..self }
     }
 }
 
-/// A certificate of our own, with its chain.
-pub(super) struct Identity {
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) key: PrivateKeyDer<'static>,
-}
-
-/// The authorities that the system trusts.
-pub(super) fn system_roots() -> Result<RootCertStore, String> {
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
@@ -187,26 +180,26 @@ pub(super) fn system_roots() -> Result<RootCertStore, String> {
         let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
         return Err(format!("the system has no certificates of authorities{why}"));
     }
-    Ok(roots)
+    Ok(Arc::new(roots))
 }
 
-/// TLS with these roots, and with our certificate where there is one. Fails where that one and its key do not belong together.
+/// TLS that trusts these roots, and shows this certificate where it is asked for one.
 pub(super) fn client_config(
-    roots: RootCertStore,
-    identity: Option<Identity>,
+    roots: Arc<RootCertStore>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
+        .map_err(|error| error.to_string())?;
+    let builder = builder.with_root_certificates(roots);
     let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some(Identity { chain, key }) => {
-            builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string())?
+        Some((chain, key)) => {
+            builder.with_client_auth_cert(chain, key).map_err(|error| format!("{error:?}"))?
         }
+        None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -9,6 +9,7 @@ pub mod egress;
 mod guard;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,6 +97,8 @@ pub struct Context {
     pub max_in_flight: usize,
     /// Whether a `publish` entry of the stage takes the answer's body: adds `prefer: reply`.
     pub reads_answer: bool,
+    /// The folder of the pipeline's file: what `tls` names lies in it.
+    pub folder: Arc<Path>,
     /// Where requests may go, shared by the process.
     pub egress: Arc<egress::Egress>,
 }
@@ -126,7 +129,7 @@ impl Problem {
     }
 }
 
-/// Makes the handler of a stage. Pure: no connection, no look-up. Every problem of the block in one go.
+/// Makes the handler of a stage. No connection, no look-up, no file but the certificates that it names. Every problem of the block in one go.
 pub fn build(
     spec: &Spec,
     context: &Context,

@@ -200,6 +200,7 @@ mod tests {
             revision: "r1".into(),
             max_in_flight: 256,
             reads_answer: false,
+            folder: Arc::from(std::path::Path::new("")),
             egress: Arc::new(egress),
         };
         for example in [webhook::EXAMPLE, log::EXAMPLE] {

@@ -1,5 +1,5 @@
 //! From what was written to what runs: defaults settled, programs compiled, references resolved, every finding placed in
-//! the file and none kept back. Pure: no file, no network.
+//! the file and none kept back. No network, and no file but the certificates that a handler's `tls` names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,6 +165,7 @@ impl Compiler<'_, '_> {
                 revision: self.revision.short().to_owned(),
                 max_in_flight,
                 reads_answer,
+                folder: folder(&self.document.source),
                 egress: Arc::clone(&self.environment.egress),
             };
             self.handler(handler, &context, &path.then("handler"))
@@ -350,6 +351,11 @@ impl Compiler<'_, '_> {
             None => diagnostic,
         });
     }
+}
+
+/// The folder of a file.
+fn folder(source: &crate::spec::span::Source) -> Arc<std::path::Path> {
+    std::path::Path::new(source.name()).parent().unwrap_or(std::path::Path::new("")).into()
 }
 
 /// The numbers of a handler's breaker; `None` for `breaker: none`, and for handlers that need none.

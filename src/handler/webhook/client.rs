@@ -1,11 +1,11 @@
-//! One request over one connection. The connection is driven by the attempt's own task, together with the request: no
+//! One request over one connection of HTTP/1.1. The connection is driven by the attempt's own task, together with the request: no
 //! task and no channel between two threads stand in the way. Between two requests it rests in the pool.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Sleep;
 
 use super::classify::{Fault, Phase};
-use super::connect::{Limits, Metered};
+use super::connect::{Limits, Metered, Traffic};
 use crate::outcome::{Answer, BodyEnd};
 
 /// The head of an answer is at most this long.
@@ -32,7 +32,7 @@ pub(super) struct Live {
     connection: Connection<TokioIo<Metered>, Full<Bytes>>,
     /// The connection has ended and is not polled again.
     ended: bool,
-    written: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
     /// The last interim status (1xx) that came; 0 before one.
     interim: Arc<AtomicU16>,
     /// Kept from request to request: moving a timer further costs no lock.
@@ -54,7 +54,7 @@ impl fmt::Debug for Live {
 pub(super) enum Exchange {
     /// The head of an answer came.
     Answered(Answer),
-    /// The connection was found closed before any byte of the request was written; the request, where it is still whole.
+    /// The peer has seen nothing of the request, or has refused to look at it; the request, where it is still whole.
     Unwritten(Option<Request<Full<Bytes>>>),
     /// There is no answer.
     Failed(Fault),
@@ -64,8 +64,8 @@ pub(super) enum Exchange {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds<'a> {
     pub(super) limits: &'a Limits,
-    /// When the head must be here.
-    pub(super) first_byte: Instant,
+    /// When it began.
+    pub(super) start: Instant,
     /// When all must be over.
     pub(super) deadline: Instant,
     /// How much of the answer's body is kept.
@@ -75,7 +75,7 @@ pub(super) struct Bounds<'a> {
 impl Live {
     /// Makes HTTP/1.1 of a stream.
     pub(super) async fn open(stream: Metered, now: Instant) -> Result<Box<Live>, Fault> {
-        let written = stream.written();
+        let traffic = stream.traffic();
         let handshake = Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_header_size(MAX_HEAD)
@@ -88,7 +88,7 @@ impl Live {
             sender,
             connection,
             ended: false,
-            written,
+            traffic,
             interim,
             timer,
             reused: false,
@@ -96,10 +96,11 @@ impl Live {
         }))
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request now, at `from`, and reads the answer.
     pub(super) async fn exchange(
         &mut self,
         mut request: Request<Full<Bytes>>,
+        from: Instant,
         bounds: Bounds<'_>,
     ) -> Exchange {
         let interim = Arc::clone(&self.interim);
@@ -107,9 +108,10 @@ impl Live {
         hyper::ext::on_informational(&mut request, move |answer| {
             interim.store(answer.status().as_u16(), Ordering::Relaxed);
         });
-        let before = self.written.load(Ordering::Relaxed);
+        let before = self.traffic.written();
+        let first_byte = from + bounds.limits.first_byte;
         let body_length = request.body().size_hint().lower();
-        self.timer.as_mut().reset(bounds.first_byte.min(bounds.deadline).into());
+        self.timer.as_mut().reset(first_byte.min(bounds.deadline).into());
         // The response can only become ready while the connection is polled, by this same task. So its wake-ups are not
         // needed, and the task's budget is charged by the socket alone.
         let mut response = pin!(tokio::task::unconstrained(self.sender.try_send_request(request)));
@@ -122,9 +124,12 @@ impl Live {
             if ended || self.timer.as_mut().poll(cx).is_ready() { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
-        let written = self.written.load(Ordering::Relaxed) - before;
+        let written = self.traffic.written() - before;
         match head {
             Some(Ok(response)) => Exchange::Answered(self.read(response, bounds).await),
+            Some(Err(_)) | None if let Some(refusal) = self.traffic.refusal() => {
+                Exchange::Failed(Fault::Tls(refusal.to_owned()))
+            }
             Some(Err(mut error)) => match error.take_message() {
                 Some(request) => Exchange::Unwritten(Some(request)),
                 None if written == 0 => Exchange::Unwritten(None),
@@ -143,8 +148,7 @@ impl Live {
             None if self.ended => Exchange::Failed(Fault::Reset("the connection ended".to_owned())),
             None => {
                 let limits = bounds.limits;
-                let limit =
-                    if bounds.first_byte < bounds.deadline { limits.first_byte } else { limits.total };
+                let limit = if first_byte < bounds.deadline { limits.first_byte } else { limits.total };
                 let phase = if written <= body_length { Phase::Write } else { Phase::FirstByte };
                 Exchange::Failed(Fault::Timeout(phase, limit))
             }
@@ -184,9 +188,7 @@ impl Live {
         if body.is_end_stream() {
             return answer(head.status.as_u16(), &head.headers, Bytes::new(), BodyEnd::Complete);
         }
-        if bounds.first_byte < bounds.deadline {
-            self.timer.as_mut().reset(bounds.deadline.into());
-        }
+        self.timer.as_mut().reset(bounds.deadline.into());
         let (bytes, end) = self.read_body(body, bounds.max_response).await;
         answer(head.status.as_u16(), &head.headers, bytes, end)
     }
@@ -225,11 +227,11 @@ impl Live {
     }
 }
 
-fn quiet() -> Context<'static> {
+pub(super) fn quiet() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
 
-fn answer(status: u16, headers: &HeaderMap, body: Bytes, end: BodyEnd) -> Answer {
+pub(super) fn answer(status: u16, headers: &HeaderMap, body: Bytes, end: BodyEnd) -> Answer {
     let length = headers.values().map(http::HeaderValue::len).sum();
     let mut values = BytesMut::with_capacity(length);
     let mut out = Vec::with_capacity(headers.len());
@@ -244,19 +246,6 @@ fn answer(status: u16, headers: &HeaderMap, body: Bytes, end: BodyEnd) -> Answer
     Answer { status, headers: out, body, body_end }
 }
 
-/// What TLS itself complains of. In TLS 1.3 a receiver that wants a certificate says so after the handshake.
-fn tls_fault(error: &hyper::Error) -> Option<String> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(fault) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Some(fault.to_string());
-        }
-        source = cause.source();
-    }
-    None
-}
-
 fn fault(error: &hyper::Error) -> Fault {
     let mut words = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -264,9 +253,6 @@ fn fault(error: &hyper::Error) -> Fault {
         words.push_str(": ");
         words.push_str(&cause.to_string());
         source = cause.source();
-    }
-    if let Some(alert) = tls_fault(error) {
-        return Fault::Tls(alert);
     }
     // What is parsed and is not HTTP, too long a head included.
     if error.is_parse() { Fault::Protocol(words) } else { Fault::Reset(words) }

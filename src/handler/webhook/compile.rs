@@ -15,8 +15,10 @@ use super::request::Plan;
 use super::rules::Rules;
 use super::sign::Signer;
 use super::spec::{Batch, CloudEventsMode, Content, Method, Spec};
+use super::tls::Tls;
 use super::url::UrlPlan;
-use super::{Webhook, auth, batch, headers, item, pace, request, trust, url};
+use super::wire::Wire;
+use super::{Webhook, auth, batch, headers, item, pace, request, url};
 use crate::handler::{Context, Problem};
 use crate::plan::expr::ValueTemplate;
 use crate::settings::{ReferenceError, References};
@@ -34,8 +36,8 @@ struct Parts {
     cloudevents: Option<CloudEvents>,
     signer: Option<Signer>,
     tokens: Option<Tokens>,
+    tls: Tls,
     rules: Rules,
-    trust: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Compiles a block. Every problem at once, each at its key.
@@ -44,7 +46,7 @@ pub(super) fn compile(
     context: &Context,
     references: &References,
 ) -> Result<Webhook, Vec<Problem>> {
-    let Parts { url, mut headers, template, cloudevents, signer, tokens, rules, trust } =
+    let Parts { url, mut headers, template, cloudevents, signer, tokens, tls, rules } =
         parts(spec, context, references)?;
     add_fixed(&mut headers, spec, context);
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
@@ -70,17 +72,19 @@ pub(super) fn compile(
             idempotency_key: spec.idempotency_key,
         },
         verb: verb(spec.method),
-        limits: limits(spec),
         accept: spec.accept.clone(),
         rules,
         max_response: usize::try_from(spec.max_response.0).unwrap_or(usize::MAX),
         reads_value,
         reads_id,
         needs_answer: context.reads_answer,
-        egress: Arc::clone(&context.egress),
-        pool: Pool::new(at_once),
+        wire: Wire {
+            egress: Arc::clone(&context.egress),
+            tls,
+            limits: limits(spec),
+            pool: Pool::new(at_once),
+        },
         tokens,
-        trust,
         interval: spec.rate.map(pace::interval),
         slots: spec.concurrency.map(|_| Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
     })
@@ -119,11 +123,11 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
         found("", written_twice(headers, name.as_ref(), is_event));
         headers.literal.extend(auth.iter().flatten().cloned());
     }
+    let tls = spec.tls.as_ref().map(|tls| Tls::compile(tls, &context.folder, references)).transpose();
+    let tls = tls.map(Option::unwrap_or_default).map_err(|list| found("tls", list));
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
-    let trust = spec.tls.as_ref().map(|written| trust::config(written, references)).transpose();
-    let trust = trust.map_err(|list| found("tls", list));
     found("", limits_problems(spec));
-    match (url, headers, template, cloudevents, signer, tokens, rules, trust) {
+    match (url, headers, template, cloudevents, signer, tokens, tls, rules) {
         (
             Some(url),
             Some(headers),
@@ -131,10 +135,10 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
             Ok(cloudevents),
             Ok(signer),
             Ok(tokens),
+            Ok(tls),
             Ok(rules),
-            Ok(trust),
         ) if problems.is_empty() => {
-            Ok(Parts { url, headers, template, cloudevents, signer, tokens, rules, trust })
+            Ok(Parts { url, headers, template, cloudevents, signer, tokens, tls, rules })
         }
         _ => Err(problems),
     }

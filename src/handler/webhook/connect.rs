@@ -5,8 +5,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::classify::{Fault, Phase};
+use super::tls::Tls;
 use crate::handler::egress::Egress;
 use crate::telemetry::clock;
 
@@ -57,10 +58,10 @@ pub(super) struct Limits {
     pub(super) total: Duration,
 }
 
-/// Connects to `origin`; `trust` is what the file says of TLS in place of the system's roots. `deadline` is the attempt's own.
+/// Connects to `origin`. `deadline` is the attempt's own.
 pub(super) async fn connect(
     egress: &Egress,
-    trust: Option<&Arc<ClientConfig>>,
+    tls: &Tls,
     origin: &Origin,
     limits: &Limits,
     deadline: Instant,
@@ -78,7 +79,7 @@ pub(super) async fn connect(
     // Small requests: waiting to fill a packet would only delay them. Without it they are late, not lost.
     tcp.set_nodelay(true).unwrap_or_default();
     let stream = if origin.https {
-        let config = trust.map_or_else(|| egress.tls().map_err(Fault::Tls), |trust| Ok(Arc::clone(trust)))?;
+        let config = tls.config(egress).map_err(Fault::Tls)?;
         let tls = agree(config, &host, tcp);
         Stream::Tls(Box::new(within(Phase::Tls, limits.tls, deadline, tls).await??))
     } else {
@@ -88,7 +89,7 @@ pub(super) async fn connect(
 }
 
 /// Runs a step until its limit or the attempt's deadline, whichever comes first.
-async fn within<T>(
+pub(super) async fn within<T>(
     phase: Phase,
     limit: Duration,
     deadline: Instant,
@@ -147,13 +148,17 @@ async fn agree(
         Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::V6(*ip)),
     };
     TlsConnector::from(config).connect(name, tcp).await.map_err(|error| {
-        let fault = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match fault {
+        match tls_error(&error) {
             Some(fault) => Fault::Tls(fault.to_string()),
             // The peer went away in the handshake: as with a connection that cannot be made, trying again may help.
             None => Fault::Connect(format!("TLS was not finished: {}", io_words(&error))),
         }
     })
+}
+
+/// What TLS itself has to say in an I/O error.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// An I/O error in words, without the operating system's number.
@@ -173,18 +178,54 @@ enum Stream {
 #[derive(Debug)]
 pub(super) struct Metered {
     stream: Stream,
-    traffic: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+}
+
+/// What is known of a connection while it is in use.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    written: AtomicU64,
+    refusal: OnceLock<String>,
+}
+
+impl Traffic {
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// What the peer has against our certificate: in TLS 1.3 it says so after the handshake.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refusal.get().map(String::as_str)
+    }
 }
 
 impl Metered {
-    /// The number of bytes written so far, to be read while the connection is in use.
-    pub(super) fn written(&self) -> Arc<AtomicU64> {
+    /// To be read while the connection is in use.
+    pub(super) fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.traffic)
+    }
+
+    /// Whether HTTP/2 was agreed on.
+    pub(super) fn is_h2(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
     }
 
     fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &result {
-            self.traffic.fetch_add(u64::try_from(*bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.traffic.written.fetch_add(u64::try_from(*bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn hear(&self, result: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = &result
+            && let Some(refusal @ rustls::Error::AlertReceived(_)) = tls_error(error)
+        {
+            self.traffic.refusal.get_or_init(|| refusal.to_string());
         }
         result
     }
@@ -196,10 +237,11 @@ impl AsyncRead for Metered {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let result = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        };
+        self.hear(result)
     }
 }
 

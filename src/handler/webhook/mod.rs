@@ -10,10 +10,13 @@ mod body;
 mod cloudevent;
 mod sign;
 mod request;
+mod tls;
 mod connect;
 mod client;
 mod oauth2;
+mod shared;
 mod pool;
+mod wire;
 mod pace;
 mod classify;
 mod rules;
@@ -22,13 +25,16 @@ mod batch;
 mod compile;
 mod partial;
 mod retry_after;
-mod trust;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod authorities;
+#[cfg(test)]
 mod tls_tests;
+#[cfg(test)]
+mod shared_tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,18 +45,16 @@ use http::header::AUTHORIZATION;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::batch::Batching;
-use self::classify::Deciding;
-use self::client::{Bounds, Exchange, Live};
-use self::connect::Limits;
+use self::classify::{Deciding, Fault};
+use self::client::Bounds;
 use self::item::{Group, Item};
 use self::oauth2::Tokens;
 pub(super) use self::pace::Pace;
 use self::partial::Replied;
-use self::pool::Pool;
 use self::request::{Plan, Prepared};
 use self::rules::{About, Rules};
 use self::sign::Signer;
-use super::egress::Egress;
+use self::wire::Wire;
 use super::{BoxFuture, Call, Context, Handler, Notes, Problem, StatusRange};
 use crate::event::Event;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
@@ -59,7 +63,7 @@ use crate::telemetry::clock;
 
 pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents as CloudEventsSpec, CloudEventsBlock,
-    CloudEventsMode, Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts, Tls,
+    CloudEventsMode, Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts,
 };
 
 /// Checks signatures as a receiver does: what `weir receive` verifies with.
@@ -98,7 +102,6 @@ pub fn build(
 struct Webhook {
     plan: Plan,
     verb: &'static str,
-    limits: Limits,
     accept: Vec<StatusRange>,
     rules: Rules,
     max_response: usize,
@@ -106,12 +109,9 @@ struct Webhook {
     reads_id: bool,
     /// Whether what is published next is made of the answer's body.
     needs_answer: bool,
-    egress: Arc<Egress>,
-    pool: Pool,
+    wire: Wire,
     /// OAuth2 tokens, where the file asks for them.
     tokens: Option<Tokens>,
-    /// TLS as the file says.
-    trust: Option<Arc<rustls::ClientConfig>>,
     /// The time between two requests that `rate` asks for.
     interval: Option<Duration>,
     /// Requests that may be made at once, where the file says how many.
@@ -120,7 +120,7 @@ struct Webhook {
 
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook").field("plan", &self.plan).field("pool", &self.pool).finish_non_exhaustive()
+        f.debug_struct("Webhook").field("plan", &self.plan).field("wire", &self.wire).finish_non_exhaustive()
     }
 }
 
@@ -144,20 +144,21 @@ impl Handler for Webhook {
     }
 
     fn endpoint(&self, event: &Event, id: Option<&str>) -> Option<String> {
-        let shown = self.plan.shown(event, id, &self.egress)?;
+        let shown = self.plan.shown(event, id, &self.wire.egress)?;
         Some(format!("{} {shown}", self.plan.method))
     }
 
     fn tidy(&self, now: Instant) {
-        self.pool.tidy(now);
-        self.egress.pace.tidy(now);
+        self.wire.pool.tidy(now);
+        self.wire.egress.pace.tidy(now);
     }
 }
 
 impl Webhook {
     async fn one(&self, call: &Call<'_>) -> Result<Answer, Failure> {
         let slot = self.slot().await;
-        let (answer, shown) = self.request(|| self.plan.prepare(call, &self.egress, clock::wall())).await?;
+        let (answer, shown) =
+            self.request(|| self.plan.prepare(call, &self.wire.egress, clock::wall())).await?;
         drop(slot);
         let about = About { event: call.event, attempt: call.attempt, id: call.id };
         self.judge(Some(about), answer, &shown, &call.notes)
@@ -165,7 +166,7 @@ impl Webhook {
 
     /// What a call brings to a batch, and which batch it may join.
     fn item(&self, call: &Call<'_>) -> Result<(Group, Item), Failure> {
-        self.plan.item(call, &self.egress, !self.rules.is_empty())
+        self.plan.item(call, &self.wire.egress, !self.rules.is_empty())
     }
 
     /// Sends a batch of at least one item, with a slot in hand.
@@ -237,18 +238,14 @@ impl Webhook {
 
     /// Asks for a token.
     async fn ask(&self, tokens: &Tokens, request: Prepared) -> Result<Answer, Failure> {
-        let answer = self.send(|| Ok(tokens.request()), request, self.bounds()).await;
+        let Prepared { origin, request, .. } = request;
+        let answer = self.wire.send(&origin, request, || Ok(tokens.request().request), self.bounds()).await;
         answer.map_err(|fault| classify::fault(&tokens.action(), fault))
     }
 
     fn bounds(&self) -> Bounds<'_> {
-        let start = clock::now();
-        Bounds {
-            limits: &self.limits,
-            first_byte: start,
-            deadline: start + self.limits.total,
-            max_response: self.max_response,
-        }
+        let (start, limits) = (clock::now(), &self.wire.limits);
+        Bounds { limits, start, deadline: start + limits.total, max_response: self.max_response }
     }
 
     async fn request_once(
@@ -256,64 +253,24 @@ impl Webhook {
         prepare: impl Fn() -> Result<Prepared, Failure>,
     ) -> Result<(Answer, Arc<str>), Failure> {
         let mut prepared = prepare()?;
-        if let Some(at) = self.egress.pace.place(&prepared.origin, self.interval, clock::now()) {
+        let pace = &self.wire.egress.pace;
+        if let Some(at) = pace.place(&prepared.origin, self.interval, clock::now()) {
             tokio::time::sleep_until(at.into()).await;
             // Its time and its span are those of the request.
             prepared = prepare()?;
         }
-        let (shown, origin) = (Arc::clone(&prepared.shown), Arc::clone(&prepared.origin));
-        match self.send(prepare, prepared, self.bounds()).await {
+        let Prepared { origin, request, shown } = prepared;
+        // It was made once without a failure, of the same event.
+        let again = || Ok(prepare().map_err(|failure| Fault::Reset(failure.message))?.request);
+        match self.wire.send(&origin, request, again, self.bounds()).await {
             Ok(answer) => {
                 if let Some(said) = answer.header("webhook-allowed-rate") {
-                    self.egress.pace.hear(&origin, said, clock::now());
+                    pace.hear(&origin, said, clock::now());
                 }
                 Ok((answer, shown))
             }
             Err(fault) => Err(classify::fault(&self.action(&shown), fault)),
         }
-    }
-
-    /// Sends the request over a connection that rests, else over a new one. A resting one that turns out to be closed is
-    /// replaced, once, where nothing was written to it.
-    async fn send(
-        &self,
-        prepare: impl Fn() -> Result<Prepared, Failure>,
-        prepared: Prepared,
-        bounds: Bounds<'_>,
-    ) -> Result<Answer, classify::Fault> {
-        let Prepared { origin, mut request, .. } = prepared;
-        if let Some(mut live) = self.pool.take(&origin, bounds.first_byte) {
-            let bounds = Bounds { first_byte: bounds.first_byte + self.limits.first_byte, ..bounds };
-            match live.exchange(request, bounds).await {
-                Exchange::Answered(answer) => return Ok(self.keep(&origin, live, answer)),
-                Exchange::Failed(fault) => return Err(fault),
-                Exchange::Unwritten(Some(unsent)) => request = unsent,
-                Exchange::Unwritten(None) => {
-                    // It was made once without a failure, of the same event.
-                    request = prepare().map_err(|f| classify::Fault::Reset(f.message))?.request;
-                }
-            }
-        }
-        let stream =
-            connect::connect(&self.egress, self.trust.as_ref(), &origin, &self.limits, bounds.deadline)
-                .await?;
-        let now = clock::now();
-        let mut live = Live::open(stream, now).await?;
-        let bounds = Bounds { first_byte: now + self.limits.first_byte, ..bounds };
-        match live.exchange(request, bounds).await {
-            Exchange::Answered(answer) => Ok(self.keep(&origin, live, answer)),
-            Exchange::Failed(fault) => Err(fault),
-            Exchange::Unwritten(_) => {
-                Err(classify::Fault::Reset("the connection was closed as soon as it was made".to_owned()))
-            }
-        }
-    }
-
-    fn keep(&self, origin: &Arc<connect::Origin>, mut live: Box<Live>, answer: Answer) -> Answer {
-        if live.is_reusable() {
-            self.pool.put(origin, live, clock::now());
-        }
-        answer
     }
 
     /// What is being done, for messages: verb and host.

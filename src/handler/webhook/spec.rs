@@ -377,18 +377,19 @@ pub enum Auth {
     },
 }
 
-/// Certificates in place of the system's.
+/// Certificates in place of the system's. Each is `${secret:NAME}` of a secret that holds the PEM, or the name of a PEM file of
+/// the pipeline's folder.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "WebhookTls")]
 pub struct Tls {
-    /// A PEM file of the roots to trust.
+    /// The authorities to trust, and no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// A PEM file of our certificate.
+    /// Our certificate, with those between it and its authority after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<String>,
-    /// A PEM file of its key.
+    /// The key of `cert`, not encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }

@@ -206,6 +206,7 @@ pub(super) fn context(egress: Egress) -> Context {
         revision: "r1".into(),
         max_in_flight: 8,
         reads_answer: false,
+        folder: Arc::from(std::path::Path::new("")),
         egress: Arc::new(egress),
     }
 }

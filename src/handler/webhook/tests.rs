@@ -24,7 +24,7 @@ async fn failure(script: Vec<Step>) -> Failure {
     let limits = json!({ "timeout": "2s", "timeouts": { "first_byte": "100ms" } });
     let handler = webhook(&server.url("/v1"), &limits);
     let failure = attempt(&handler, &event(b"{}", &[])).await.unwrap_err();
-    assert_eq!(handler.pool.resting(), 0, "a connection that failed is not used again");
+    assert_eq!(handler.wire.pool.resting(), 0, "a connection that failed is not used again");
     assert!(failure.message.starts_with(&format!("posting to {}: ", server.address)), "{failure:?}");
     failure
 }
@@ -101,7 +101,7 @@ async fn a_body_that_does_not_end_well_is_judged_by_its_status() {
         let kept = usize::from(
             [gzip, exact].iter().any(|text| matches!(&script[1], Step::Write(w) if w == text.as_bytes())),
         );
-        assert_eq!(handler.pool.resting(), kept, "{script:?}");
+        assert_eq!(handler.wire.pool.resting(), kept, "{script:?}");
     }
     let server = Server::start(vec![vec![
         Step::Read,
@@ -138,11 +138,11 @@ async fn one_connection_carries_one_request_after_the_other() {
         let answer = attempt(&handler, &event(b"{}", &[])).await.unwrap();
         assert_eq!((answer.header("x-a"), &*answer.body), (Some("b"), &b"hi"[..]));
     }
-    assert_eq!((server.connections(), server.requests().len(), handler.pool.resting()), (1, 20, 1));
+    assert_eq!((server.connections(), server.requests().len(), handler.wire.pool.resting()), (1, 20, 1));
     handler.tidy(clock::now());
-    assert_eq!(handler.pool.resting(), 1);
+    assert_eq!(handler.wire.pool.resting(), 1);
     handler.tidy(clock::now() + Duration::from_secs(90));
-    assert_eq!(handler.pool.resting(), 0);
+    assert_eq!(handler.wire.pool.resting(), 0);
 }
 
 /// A wake-up that is lost would show as a timeout.
@@ -176,7 +176,7 @@ async fn no_more_requests_are_made_at_once_than_the_file_says() {
     let event = event(b"{}", &[]);
     let answers = futures_util::future::join_all((0..10).map(|_| attempt(&handler, &event))).await;
     assert!(answers.iter().all(Result::is_ok));
-    assert_eq!((server.connections(), handler.pool.resting()), (3, 3), "nor are more made at once");
+    assert_eq!((server.connections(), handler.wire.pool.resting()), (3, 3), "nor are more made at once");
 }
 
 #[tokio::test]
@@ -186,13 +186,13 @@ async fn a_resting_connection_that_was_closed_is_replaced_in_the_same_attempt() 
     let handler = webhook(&server.url("/"), &json!({}));
     for round in 1..=5 {
         attempt(&handler, &event(b"{}", &[])).await.unwrap();
-        assert_eq!(handler.pool.resting(), 1, "nobody has told it yet");
+        assert_eq!(handler.wire.pool.resting(), 1, "nobody has told it yet");
         server.go();
         server.closed(round).await;
     }
     assert_eq!((server.connections(), server.requests().len()), (5, 5));
     handler.tidy(clock::now());
-    assert_eq!(handler.pool.resting(), 0, "tidy sees that it was closed");
+    assert_eq!(handler.wire.pool.resting(), 0, "tidy sees that it was closed");
 }
 
 #[tokio::test]

@@ -1,69 +1,28 @@
 //! TLS against receivers on loopback: who is trusted, and what a fault asks for.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::json;
+use rcgen::date_time_ymd;
+use rustls::ServerConfig;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::testing::{OK, Server, Step, attempt, egress, event, read_request, webhook_by};
+use super::authorities::{Authority, Serve, authority, names};
+use super::compile::compile;
+use super::testing::{OK, Server, Step, attempt, context, egress, event, read_request, webhook_by};
+use super::{Context, Spec};
+use crate::handler::Problem;
 use crate::outcome::{Answer, Class, Code, Failure, HoldCause};
+use crate::settings::References;
 
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    der: CertificateDer<'static>,
-}
-
-fn authority(name: &str) -> Authority {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let der = params.self_signed(&key).unwrap().der().clone();
-    Authority { issuer: Issuer::new(params, key), der }
-}
-
-/// A receiver with this certificate, answering 200 on every connection; its port.
-async fn receiver(params: CertificateParams, issuer: Option<&Authority>) -> (u16, DropGuard) {
-    receiver_that_asks(params, issuer, None).await
-}
-
-/// The same, which asks whoever connects for a certificate of this authority.
-async fn receiver_that_asks(
-    params: CertificateParams,
-    issuer: Option<&Authority>,
-    asks: Option<&Authority>,
-) -> (u16, DropGuard) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = match issuer {
-        Some(authority) => params.signed_by(&key, &authority.issuer).unwrap(),
-        None => params.self_signed(&key).unwrap(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap();
-    let builder = match asks {
-        None => builder.with_no_client_auth(),
-        Some(authority) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(authority.der.clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().unwrap())
-        }
-    };
-    let mut config = builder
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+/// A receiver that answers 200 on every connection; its port.
+async fn receiver(config: Arc<ServerConfig>) -> (u16, DropGuard) {
+    let acceptor = TlsAcceptor::from(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = CancellationToken::new();
@@ -71,7 +30,6 @@ async fn receiver_that_asks(
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
             let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
-            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
             while read_request(&mut stream).await.is_some() {
                 stream.write_all(OK.as_bytes()).await.unwrap();
             }
@@ -80,24 +38,19 @@ async fn receiver_that_asks(
     (port, stop.drop_guard())
 }
 
-fn names(names: &[&str]) -> CertificateParams {
-    CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
-}
-
 /// One attempt at `https://host:port/`, trusting this authority alone.
 async fn post(host: &str, port: u16, trusted: &Authority) -> Result<Answer, Failure> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.der.clone()).unwrap();
     let egress = egress(&json!({}), &[("hooks.test", &["127.0.0.1"]), ("hooks.test.", &["127.0.0.1"])]);
     let limits = json!({ "timeouts": { "tls": "200ms" } });
-    let handler = webhook_by(&format!("https://{host}:{port}/"), &limits, egress.with_roots(roots));
+    let handler = webhook_by(&format!("https://{host}:{port}/"), &limits, egress.with_roots(trusted.roots()));
     attempt(&handler, &event(b"{}", &[])).await
 }
 
 #[tokio::test]
 async fn a_certificate_of_a_known_authority_for_this_name_is_trusted() {
     let known = authority("known");
-    let (port, _stop) = receiver(names(&["hooks.test", "127.0.0.1"]), Some(&known)).await;
+    let (port, _stop) =
+        receiver(Serve::new(names(&["hooks.test", "127.0.0.1"]), Some(&known)).config()).await;
     for host in ["hooks.test", "127.0.0.1", "hooks.test."] {
         post(host, port, &known).await.unwrap();
     }
@@ -114,7 +67,7 @@ async fn a_fault_of_the_certificate_holds_the_stage() {
         (names(&["hooks.test"]), None, "UnknownIssuer"),
         (names(&["hooks.test"]), Some(&other), "UnknownIssuer"),
     ] {
-        let (port, _stop) = receiver(params, issuer).await;
+        let (port, _stop) = receiver(Serve::new(params, issuer).config()).await;
         let failure = post("hooks.test", port, &known).await.unwrap_err();
         assert_eq!((failure.code, failure.class), (Code::Tls, Class::Hold(HoldCause::Tls)), "{failure:?}");
         assert!(failure.message.contains(why), "{failure:?}");
@@ -135,99 +88,133 @@ async fn a_receiver_without_tls_holds_and_one_that_goes_away_is_tried_again() {
     }
 }
 
-/// A folder of PEM files, gone with the test.
-struct Files(std::path::PathBuf);
-
-impl Files {
-    fn new(name: &str) -> Files {
-        let folder = std::env::temp_dir().join(format!("weir-tls-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Files(folder)
-    }
-
-    /// Writes a file; its path.
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
+/// Secrets of these names and texts.
+fn secrets(list: &[(&str, &str)]) -> References {
+    let secrets = list.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    References { secrets: secrets.collect(), ..References::default() }
 }
 
-impl Drop for Files {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-fn pem(kind: &str, der: &[u8]) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+/// One attempt with this `tls` block; the system trusts nobody.
+async fn post_with(port: u16, tls: &Value, references: &References) -> Result<Answer, Failure> {
+    let egress = egress(&json!({}), &[("hooks.test", &["127.0.0.1"])]);
+    let egress = egress.with_roots(rustls::RootCertStore::empty());
+    let block = json!({ "url": format!("https://hooks.test:{port}/"), "timeout": "5s", "tls": tls });
+    let spec: Spec = serde_json::from_value(block).unwrap();
+    let handler = compile(&spec, &context(egress), references).unwrap();
+    attempt(&handler, &event(b"{}", &[])).await
 }
 
 #[tokio::test]
-async fn the_files_authority_is_trusted_and_our_certificate_is_shown() {
-    let (servers, clients, files) = (authority("servers"), authority("clients"), Files::new("mtls"));
-    let (port, _stop) = receiver_that_asks(names(&["hooks.test"]), Some(&servers), Some(&clients)).await;
-    let key = KeyPair::generate().unwrap();
-    let certificate = names(&["weir"]).signed_by(&key, &clients.issuer).unwrap();
-    let ca = files.write("ca.pem", &pem("CERTIFICATE", &servers.der));
-    let cert = files.write("cert.pem", &pem("CERTIFICATE", certificate.der()));
-    let own = files.write("key.pem", &pem("PRIVATE KEY", &key.serialize_der()));
-    let post = async |tls: serde_json::Value| {
-        let egress = egress(&json!({}), &[("hooks.test", &["127.0.0.1"])]);
-        let handler = webhook_by(&format!("https://hooks.test:{port}/"), &json!({ "tls": tls }), egress);
-        attempt(&handler, &event(b"{}", &[])).await
-    };
-    post(json!({ "ca": ca, "cert": cert, "key": own })).await.unwrap();
-    let failure = post(json!({ "ca": ca })).await.unwrap_err();
-    assert_eq!(failure.class, Class::Hold(HoldCause::Tls), "without ours: {failure:?}");
-    let other = files.write("other.pem", &pem("CERTIFICATE", &clients.der));
-    let failure = post(json!({ "ca": other, "cert": cert, "key": own })).await.unwrap_err();
-    assert!(failure.message.contains("UnknownIssuer"), "{failure:?}");
+async fn a_root_of_ones_own_and_a_client_certificate_are_agreed_on() {
+    let (known, clients, strangers) = (authority("known"), authority("clients"), authority("strangers"));
+    let (cert, key) = clients.client();
+    let (other_cert, other_key) = strangers.client();
+    let references = secrets(&[
+        ("ca", &known.pem),
+        ("cert", &cert),
+        ("key", &key),
+        ("other_cert", &other_cert),
+        ("other_key", &other_key),
+    ]);
+    let ours = json!({ "ca": "${secret:ca}", "cert": "${secret:cert}", "key": "${secret:key}" });
+    let others =
+        json!({ "ca": "${secret:ca}", "cert": "${secret:other_cert}", "key": "${secret:other_key}" });
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let serve = Serve::new(names(&["hooks.test"]), Some(&known));
+        let (port, _stop) = receiver(Serve { clients: Some(&clients), versions, ..serve }.config()).await;
+        post_with(port, &ours, &references).await.unwrap();
+        // TLS 1.3 hears of a refusal after the handshake: it is the certificate's all the same.
+        for wrong in [&json!({ "ca": "${secret:ca}" }), &others] {
+            let failure = post_with(port, wrong, &references).await.unwrap_err();
+            assert_eq!(
+                (failure.code, failure.class),
+                (Code::Tls, Class::Hold(HoldCause::Tls)),
+                "{failure:?}"
+            );
+        }
+    }
+    let (port, _stop) = receiver(Serve::new(names(&["hooks.test"]), Some(&known)).config()).await;
+    let failure = post_with(port, &json!({}), &references).await.unwrap_err();
+    assert_eq!(failure.code, Code::Tls, "the system does not know it: {failure:?}");
+}
+
+/// A folder of its own, gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(path.join("pipelines")).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn problems(tls: &Value, folder: &Path, references: &References) -> Vec<Problem> {
+    let spec: Spec = serde_json::from_value(json!({ "url": "https://hooks.test/", "tls": tls })).unwrap();
+    let context = Context { folder: Arc::from(folder), ..context(egress(&json!({}), &[])) };
+    compile(&spec, &context, references).map_or_else(|problems| problems, |_| Vec::new())
 }
 
 #[test]
-fn what_is_wrong_with_the_files_is_named() {
-    let files = Files::new("wrong");
-    let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let certificate = names(&["weir"]).self_signed(&one).unwrap();
-    let cert = files.write("cert.pem", &pem("CERTIFICATE", certificate.der()));
-    let key = files.write("key.pem", &pem("PRIVATE KEY", &one.serialize_der()));
-    let strange = files.write("strange.pem", &pem("PRIVATE KEY", &other.serialize_der()));
-    let locked = files.write("locked.pem", &pem("ENCRYPTED PRIVATE KEY", b"x"));
-    let said = |tls: serde_json::Value| {
-        let spec = serde_json::from_value(json!({ "url": "https://hooks.test/", "tls": tls })).unwrap();
-        let built = super::build(
-            &spec,
-            &super::testing::context(egress(&json!({}), &[])),
-            &super::testing::references(),
-        );
-        built.map(drop).map_err(|list| {
-            list.into_iter()
-                .map(|problem| format!("{}: {}", problem.path, problem.message))
-                .collect::<Vec<_>>()
-        })
-    };
-    for (tls, at, why) in [
-        (json!({ "ca": "/nowhere/ca.pem" }), "webhook.tls.ca", "No such file"),
-        (json!({ "ca": key }), "webhook.tls.ca", "has no certificate"),
-        (json!({ "ca": cert, "cert": cert }), "webhook.tls.cert", "without its key"),
-        (json!({ "ca": cert, "key": key }), "webhook.tls.key", "without its certificate"),
-        (
-            json!({ "ca": cert, "cert": cert, "key": locked }),
-            "webhook.tls.key",
-            "no private key that can be read",
-        ),
-        (json!({ "ca": cert, "cert": cert, "key": strange }), "webhook.tls.cert", "key"),
+fn what_is_wrong_with_certificates_is_said_where_they_are_named() {
+    let clients = authority("clients");
+    let ((cert, key), (_, other)) = (clients.client(), clients.client());
+    let folder = Folder::new("tls");
+    folder.write("pipelines/cert.pem", &cert);
+    folder.write("pipelines/key.pem", &key);
+    folder.write("pipelines/other.pem", &other);
+    folder.write("pipelines/text.pem", "c4n4ry");
+    folder.write("pipelines/broken.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    folder.write("pipelines/locked.pem", locked);
+    folder.write("pipelines/large.pem", &"-----BEGIN ".repeat(100_000));
+    folder.write("outside.pem", &cert);
+    let pipelines = folder.0.join("pipelines");
+    std::os::unix::fs::symlink("../outside.pem", pipelines.join("link.pem")).unwrap();
+    std::os::unix::fs::symlink("cert.pem", pipelines.join("inside.pem")).unwrap();
+    let references = secrets(&[("key", &key), ("text", "c4n4ry")]);
+    for fine in [
+        json!({}),
+        json!({ "cert": "cert.pem", "key": "key.pem", "ca": "./inside.pem" }),
+        json!({ "cert": cert, "key": "${secret:key}" }),
     ] {
-        let problems = said(tls.clone()).unwrap_err();
-        assert!(
-            problems.len() == 1 && problems[0].starts_with(at) && problems[0].contains(why),
-            "{tls}: {problems:?}"
-        );
+        assert_eq!(problems(&fine, &pipelines, &references), [], "{fine}");
     }
-    said(json!({ "ca": cert, "cert": cert, "key": key })).unwrap();
+    let outside = folder.0.join("outside.pem");
+    for (wrong, at, says) in [
+        (json!({ "ca": "none.pem" }), "ca", "cannot be read"),
+        (json!({ "ca": "link.pem" }), "ca", "outside"),
+        (json!({ "ca": "../outside.pem" }), "ca", "outside"),
+        (json!({ "ca": outside }), "ca", "outside"),
+        (json!({ "ca": "." }), "ca", "no regular file"),
+        (json!({ "ca": "text.pem" }), "ca", "no PEM file"),
+        (json!({ "ca": "key.pem" }), "ca", "no certificate"),
+        (json!({ "ca": "broken.pem" }), "ca", "broken"),
+        (json!({ "ca": "large.pem" }), "ca", "larger than 1 MiB"),
+        (json!({ "ca": "${secret:text}" }), "ca", "no PEM"),
+        (json!({ "ca": "${secret:nothing}" }), "ca", "not set"),
+        (json!({ "cert": "cert.pem" }), "cert", "go together"),
+        (json!({ "key": "key.pem" }), "key", "go together"),
+        (json!({ "cert": "cert.pem", "key": "cert.pem" }), "key", "no private key"),
+        (json!({ "cert": "cert.pem", "key": "locked.pem" }), "key", "encrypted"),
+        (json!({ "cert": "cert.pem", "key": "other.pem" }), "key", "not this certificate's"),
+        (json!({ "cert": "cert.pem", "key": key }), "key", "does not stand in the file"),
+    ] {
+        let problems = problems(&wrong, &pipelines, &references);
+        let [problem] = problems.as_slice() else { panic!("{wrong}: {problems:?}") };
+        assert_eq!(problem.path, format!("webhook.tls.{at}"), "{problem:?}");
+        assert!(problem.message.contains(says), "{wrong}: {problem:?}");
+        assert!(!format!("{problem:?}").contains("c4n4ry"), "{problem:?}");
+        assert!(problem.help.is_some() || says == "not set" || says == "broken", "{problem:?}");
+    }
 }
