@@ -7,6 +7,7 @@ pub mod explain;
 pub mod export;
 pub mod dev;
 pub mod exit;
+pub mod graph;
 mod instance;
 mod load;
 pub mod receive;
@@ -79,6 +80,12 @@ pub enum Output {
     Github,
     /// Of `check`: SARIF 2.1.0, for code scanners.
     Sarif,
+    /// A flowchart in Markdown (graph).
+    Mermaid,
+    /// Graphviz (graph).
+    Dot,
+    /// A picture (graph).
+    Svg,
 }
 
 /// What to do.
@@ -86,6 +93,8 @@ pub enum Output {
 pub enum Command {
     /// Find mistakes in pipeline files.
     Check(check::Args),
+    /// Draw topics, stages and handlers.
+    Graph(graph::Args),
     /// Describe an error code.
     Explain(explain::Args),
     /// Print JSON Schemas for editors.
@@ -116,7 +125,8 @@ fn start(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let mut terminal = Terminal::of_process(cli.global.color);
-    match cli.command.run(&cli.global, &mut terminal) {
+    let asked = cli.command.refuse(cli.global.output);
+    match asked.and_then(|()| cli.command.run(&cli.global, &mut terminal)) {
         Ok(exit) => exit,
         Err(error) => {
             let paint = if terminal.err_color { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
@@ -127,9 +137,38 @@ fn start(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 impl Command {
+    /// Its name, and the forms of results that it has besides `human`.
+    fn forms(&self) -> (&'static str, &'static [Output]) {
+        match self {
+            Command::Check(_) => ("check", &[Output::Short, Output::Json, Output::Github, Output::Sarif]),
+            Command::Graph(_) => ("graph", &[Output::Mermaid, Output::Dot, Output::Svg, Output::Json]),
+            Command::Explain(_) => ("explain", &[]),
+            Command::Export(_) => ("export", &[Output::Json]),
+            Command::Run(_) => ("run", &[]),
+            Command::Dev(_) => ("dev", &[Output::Json]),
+            Command::Receive(_) => ("receive", &[Output::Jsonl, Output::Json]),
+            Command::Version => ("version", &[Output::Json]),
+        }
+    }
+
+    /// Refuses a form that the command does not have, before anything is done.
+    fn refuse(&self, form: Output) -> Result<(), CliError> {
+        let (name, forms) = self.forms();
+        if form == Output::Human || forms.contains(&form) {
+            return Ok(());
+        }
+        let word = |form: &Output| {
+            form.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+        };
+        let known: Vec<String> = std::iter::once(&Output::Human).chain(forms).map(word).collect();
+        let message = format!("`weir {name}` does not print {}; it prints {}", word(&form), known.join(", "));
+        Err(CliError::new(Exit::Usage, message))
+    }
+
     fn run(self, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
         match self {
             Command::Check(args) => check::run(&args, global, terminal),
+            Command::Graph(args) => graph::graph(&args, global, terminal),
             Command::Explain(args) => explain::run(&args, terminal),
             Command::Export(args) => export::run(&args, terminal),
             Command::Run(args) => run::run(&args, global, terminal),

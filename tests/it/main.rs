@@ -8,6 +8,7 @@
 
 mod check;
 mod demo;
+mod graph;
 mod receive;
 mod support;
 mod rig;
