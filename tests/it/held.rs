@@ -85,9 +85,11 @@ async fn a_stage_whose_receiver_hangs_starves_no_other() {
     alive.wait_for_accepted(load.events, Duration::from_secs(60)).await;
     let limit = weir.metric("weir_memory_limit_bytes", &[("pool", "records")]).await / MIB;
     assert!((limit - 16.0).abs() < 0.01, "{limit}");
-    let (held, largest) = (held().await, 0.1);
-    assert!(held < limit + largest, "{held} of {limit}");
-    assert!(held > 8.0, "the dead one holds what it had borrowed: {held}");
+    let most = held().await;
+    assert!(most < limit, "{most} of {limit}");
+    // The gauge is a second old.
+    let borrowed = || async { held().await > 8.0 };
+    until("the dead one to hold what it has borrowed", Duration::from_secs(10), borrowed).await;
     let before = alive.arrivals().len();
     let more = Load { events: 1_000, ..load };
     more.produce(&run, kafka, &format!("{}-alive", run.name)).await;

@@ -90,7 +90,13 @@ impl Board {
         let sharers = self.trackers().count().max(1);
         let counts = tracker.counts();
         shut || counts.open.saturating_sub(counts.bodiless) >= (self.look_ahead / sharers).max(1)
-            || counts.bytes >= self.memory.size() / sharers
+            || counts.bytes >= if self.out_of_bytes { self.kept() } else { self.memory.size() } / sharers
+    }
+
+    /// The bytes that are kept for partitions which hold little: where there is no room, these alone go on, one record at a
+    /// time, and take no more than was kept for them (M6).
+    fn kept(&self) -> usize {
+        if self.trackers().nth(1).is_some() { self.memory.size() / 5 } else { 0 }
     }
 
     /// How many records and bytes may be taken in. While the stage is shut: until three keys are there to be tried.
@@ -110,9 +116,9 @@ impl Board {
     /// The bytes that are free. Once none was, none until an eighth is, or more could be borrowed: a pause is dear, and should
     /// not end with the first record that does (M2).
     fn room_for_bytes(&mut self, used: usize) -> usize {
-        let grew = self.memory.fit(used);
+        let grew = self.memory.fit(used.saturating_add(self.kept()));
         let size = self.memory.size();
-        let free = size.saturating_sub(used);
+        let free = (size - self.kept()).saturating_sub(used);
         // A stage that is shut looks for keys to try, and each may be the one.
         let too_little = self.out_of_bytes && !grew && !self.is_shut() && free < size / 8;
         self.out_of_bytes = free == 0 || too_little;

@@ -224,3 +224,31 @@ fn a_stage_without_a_byte_left_goes_on_with_what_another_gives_back() {
     drop(other);
     assert!(board.room().1 > 0);
 }
+
+/// M6: partitions without their share go on where a stage is full, and what is kept for them is a part of the whole.
+#[test]
+fn a_full_stage_holds_no_more_than_it_may_while_others_of_its_partitions_go_on() {
+    let now = now();
+    let mut board = board(3_000, Lone::default(), now);
+    for number in 0..3 {
+        let slot = assign(&mut board, number, fresh(), now);
+        commit(&mut board, slot, now);
+    }
+    // As the poll thread does it: the backlog of one partition comes first, and fills the stage.
+    let mut next = 0;
+    while board.room().1 > 0 {
+        admit(&mut board, 0, next..next + 1);
+        next += 1;
+    }
+    assert!(board.crowds(&partition(0)));
+    for number in 1..3 {
+        let mut next = 0;
+        while !board.crowds(&partition(number)) {
+            admit(&mut board, number, next..next + 1);
+            next += 1;
+        }
+        assert!(next > 0, "none starves");
+    }
+    let held = board.counts().bytes;
+    assert!((2_400..=3_000).contains(&held), "{held} of 3000");
+}
