@@ -270,7 +270,7 @@ fn script(verb: &str, dir: &std::path::Path, ports: [u16; 3], via: u16) -> Comma
     command
         .arg(verb)
         .stdin(Stdio::null())
-        .env("WEIR_KAFKA_DIR", dir)
+        .env("KAFKA_DIR", dir)
         .env("KAFKA_HEAP", "512m")
         .env("KAFKA_PORT", direct.to_string())
         .env("KAFKA_CONTROLLER_PORT", controller.to_string())
