@@ -8,15 +8,18 @@ use std::time::Instant;
 use rdkafka::consumer::Consumer;
 use tracing::{info, warn};
 
-use super::{IDLE, Part, Poller, Unanswered, join};
+use super::{IDLE, Part, Poller, join};
 use crate::kafka::find::find;
-use crate::kafka::rebalance::{DrainStep, Draining, Finding, LAST_COMMIT, Rebalance};
+use crate::kafka::rebalance::{Answer, Ask, DrainStep, Draining, Finding, LAST_COMMIT, Rebalance};
 use crate::kafka::{Found, Intake, Partition, Trouble, raw};
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_rebalance(&mut self, now: Instant) {
         match std::mem::replace(&mut self.rebalance, Rebalance::Steady) {
-            Rebalance::Steady => self.look_up_anew(now),
+            Rebalance::Steady => match self.asks.begin().filter(|_| !self.stopping) {
+                Some(ask) => self.begin(ask, now),
+                None => self.look_up_anew(now),
+            },
             Rebalance::Finding(finding) => self.serve_finding(finding, now),
             Rebalance::Draining(draining) => self.serve_draining(draining, now),
         }
@@ -24,82 +27,115 @@ impl<I: Intake> Poller<I> {
 
     /// Partitions of these topics end as if they were lost, and are looked up anew.
     fn look_up_anew(&mut self, now: Instant) {
-        let topics =
-            self.handle.stale.lock().map(|mut topics| std::mem::take(&mut *topics)).unwrap_or_default();
-        if topics.is_empty() || self.stopping {
+        let wanted = self.handle.stale.lock().is_ok_and(|topics| !topics.is_empty());
+        if !wanted || self.stopping {
             return;
         }
+        if !self.asks.is_quiet() {
+            return self.hush(true);
+        }
+        let topics =
+            self.handle.stale.lock().map(|mut topics| std::mem::take(&mut *topics)).unwrap_or_default();
         let of_them = |p: &&Partition| topics.iter().any(|topic| **topic == *p.topic);
         let partitions: Vec<Partition> = self.parts.keys().filter(of_them).cloned().collect();
         warn!(group = self.options.consumer.group, ?topics, "looking partitions up anew");
         self.intake.lost(&partitions);
         self.shut(&partitions);
-        self.rebalance =
-            Rebalance::Finding(Finding { partitions, answer: None, again_at: now, assigned: true });
-    }
-
-    /// A rebalance comes before partitions that are being looked up anew: their topics are, once it is answered.
-    fn put_look_up_off(&self) {
-        if let Rebalance::Finding(Finding { assigned: true, partitions, .. }) = &self.rebalance {
-            partitions.iter().for_each(|partition| self.handle.look_up_again(&partition.topic));
+        // librdkafka reads from elsewhere only after an assignment, where it has stopped at an offset that is not in the log.
+        let assigned = self.asks.set_aside(&partitions);
+        if !assigned.is_empty() {
+            self.unassign(&assigned);
         }
+        self.rebalance = Rebalance::Finding(Finding { partitions, answer: None, again_at: now, again: true });
     }
 
-    pub(super) fn assign_event(&mut self, partitions: Vec<Partition>, now: Instant) {
-        info!(group = self.options.consumer.group, partitions = %join(&partitions), "assigned");
-        self.put_look_up_off();
-        self.unanswered = Some(Unanswered::Assign(partitions.clone()));
-        if self.stopping {
-            return self.answer();
-        }
-        self.rebalance =
-            Rebalance::Finding(Finding { partitions, answer: None, again_at: now, assigned: false });
-    }
-
-    pub(super) fn revoke_event(&mut self, partitions: Vec<Partition>, lost: bool, now: Instant) {
-        info!(group = self.options.consumer.group, partitions = %join(&partitions), lost, "revoked");
-        self.put_look_up_off();
-        self.unanswered = Some(Unanswered::Revoke(partitions.clone()));
-        if lost {
-            self.intake.lost(&partitions);
-            self.forget(&partitions);
-            self.answer();
-            match &mut self.rebalance {
-                Rebalance::Draining(draining) if draining.stopping => {
-                    draining.partitions.retain(|p| !partitions.contains(p));
+    /// A rebalance asks for something. What is lost ends at once; all else has its turn.
+    pub(super) fn asked(&mut self, ask: Ask) {
+        let group = &self.options.consumer.group;
+        match &ask {
+            Ask::Assign(partitions) => info!(group, partitions = %join(partitions), "assigned"),
+            Ask::Revoke { partitions, lost } => {
+                info!(group, partitions = %join(partitions), lost, "revoked");
+                if *lost {
+                    self.intake.lost(partitions);
+                    self.forget(partitions);
                 }
-                state => *state = Rebalance::Steady,
             }
-            return;
         }
-        if self.stopping {
-            // All partitions end anyway; the answer is given before the consumer closes.
-            return;
+        // It comes before partitions that are being looked up anew: their topics are, once it is answered.
+        if let Rebalance::Finding(Finding { again: true, partitions, .. }) = &self.rebalance {
+            partitions.iter().for_each(|partition| self.handle.look_up_again(&partition.topic));
+            self.rebalance = Rebalance::Steady;
         }
-        self.intake.revoke(&partitions);
-        self.shut(&partitions);
-        let deadline = now + self.options.drain_deadline;
-        self.rebalance =
-            Rebalance::Draining(Draining { partitions, deadline, step: DrainStep::Working, stopping: false });
+        self.hush(false);
+        let waits = matches!(ask, Ask::Revoke { lost: false, .. });
+        if let (Ask::Revoke { partitions, .. }, Rebalance::Draining(draining)) = (&ask, &mut self.rebalance)
+            && !waits
+        {
+            draining.partitions.retain(|partition| !partitions.contains(partition));
+        }
+        self.asks.push(ask);
+        if self.stopping && !waits && self.asks.len() == 1 {
+            // All partitions end anyway. What is revoked by and by is answered before the consumer closes.
+            self.answer();
+        }
     }
 
-    /// Answers the rebalance that librdkafka waits for, where there is one: what was to be assigned is assigned unread.
+    fn begin(&mut self, ask: Ask, now: Instant) {
+        match ask {
+            Ask::Assign(partitions) => {
+                self.rebalance =
+                    Rebalance::Finding(Finding { partitions, answer: None, again_at: now, again: false });
+            }
+            Ask::Revoke { partitions, lost: true } => {
+                // Also what was assigned after it was lost, by an answer that took longer.
+                self.intake.lost(&partitions);
+                self.forget(&partitions);
+                self.answer();
+            }
+            Ask::Revoke { partitions, lost: false } => {
+                self.intake.revoke(&partitions);
+                self.shut(&partitions);
+                let deadline = now + self.options.drain_deadline;
+                let step = DrainStep::Working;
+                self.rebalance =
+                    Rebalance::Draining(Draining { partitions, deadline, step, stopping: false });
+            }
+        }
+    }
+
+    /// Answers what was begun: what was to be assigned is assigned unread.
     pub(super) fn answer(&mut self) {
-        match self.unanswered.take() {
+        match self.asks.answer() {
             None => {}
-            Some(Unanswered::Assign(partitions)) => {
+            Some(Answer::Assign(partitions)) => {
                 let unread: Vec<(Partition, i64)> = partitions.into_iter().map(|p| (p, 0)).collect();
-                self.report(
-                    "assigning partitions",
-                    raw::incremental_assign(self.client.consumer.client(), &unread),
-                );
+                self.assign(&unread);
             }
-            Some(Unanswered::Revoke(partitions)) => {
-                self.report(
-                    "unassigning",
-                    raw::incremental_unassign(self.client.consumer.client(), &partitions),
-                );
-            }
+            Some(Answer::Unassign(partitions)) => self.unassign(&partitions),
+        }
+    }
+
+    fn assign(&self, starts: &[(Partition, i64)]) {
+        self.report("assigning partitions", raw::incremental_assign(self.client.consumer.client(), starts));
+    }
+
+    fn unassign(&self, partitions: &[Partition]) {
+        self.report("unassigning", raw::incremental_unassign(self.client.consumer.client(), partitions));
+    }
+
+    /// The same for all that was asked: closing hangs on what is not answered (G3).
+    pub(super) fn answer_all(&mut self) {
+        while self.asks.len() > 0 {
+            self.answer();
+        }
+    }
+
+    /// Pauses everything, so that what is asked shows behind no record: or not any more.
+    fn hush(&mut self, hushed: bool) {
+        if self.hushed != hushed {
+            self.hushed = hushed;
+            self.apply_pauses();
         }
     }
 
@@ -115,7 +151,10 @@ impl<I: Intake> Poller<I> {
                     finding.again_at = now + IDLE;
                 }
             }
+        } else if finding.again && !self.asks.is_quiet() {
+            self.hush(true);
         } else if now >= finding.again_at {
+            self.hush(false);
             self.epoch += 1;
             let (sender, receiver) = mpsc::channel();
             let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
@@ -140,7 +179,7 @@ impl<I: Intake> Poller<I> {
     }
 
     fn found(&mut self, finding: &Finding, mut found: Vec<Found>, now: Instant) {
-        found.iter_mut().for_each(|one| one.again = finding.assigned);
+        found.iter_mut().for_each(|one| one.again = finding.again);
         for one in &found {
             let part = Part {
                 epoch: one.epoch,
@@ -165,14 +204,12 @@ impl<I: Intake> Poller<I> {
                 }
             }
         }
-        self.unanswered = None;
-        if finding.assigned {
-            self.report(
-                "unassigning",
-                raw::incremental_unassign(self.client.consumer.client(), &finding.partitions),
-            );
+        self.assign(&starts);
+        if finding.again {
+            self.asks.returned(&finding.partitions);
+        } else {
+            self.asks.answer();
         }
-        self.report("assigning partitions", raw::incremental_assign(self.client.consumer.client(), &starts));
         self.rebalance = Rebalance::Steady;
         self.apply_pauses();
     }

@@ -11,7 +11,7 @@ use tracing::{debug, error, warn};
 
 use super::{IDLE, PollOptions, Poller};
 use crate::kafka::raw::{self, Queue};
-use crate::kafka::rebalance::Rebalance;
+use crate::kafka::rebalance::{Asks, Rebalance};
 use crate::kafka::{Intake, KafkaError, Partition, options};
 
 /// How long a new client waits before it subscribes: what killed the one before, as another process with its instance id,
@@ -130,7 +130,7 @@ impl<I: Intake> Poller<I> {
         self.parts.clear();
         self.tell_paused();
         self.rebalance = Rebalance::Steady;
-        (self.unanswered, self.outstanding) = (None, None);
+        (self.asks, self.outstanding, self.hushed) = (Asks::default(), None, false);
         self.singly.clear();
         self.clean &= !self.stopping;
         self.handle.queue.store(Arc::clone(&new.queue));

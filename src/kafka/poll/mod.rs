@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use super::find::Begin;
 use super::raw::{self, Message, Names, Polled, Queue};
-use super::rebalance::{DrainStep, Draining, Rebalance};
+use super::rebalance::{Ask, Asks, DrainStep, Draining, Rebalance};
 use super::{Fetched, Intake, KafkaError, Mark, Partition, Trouble, options};
 use crate::event::{Body, Event, Origin, Topic};
 use crate::telemetry::clock;
@@ -130,8 +130,8 @@ pub struct Poller<I> {
     handle: PollHandle,
     parts: HashMap<Partition, Part>,
     rebalance: Rebalance,
-    /// The rebalance that librdkafka waits to have answered.
-    unanswered: Option<Unanswered>,
+    /// What rebalances ask and is not answered yet.
+    asks: Asks,
     /// Look-ups begun, and clients that are closing; joined at the end.
     others: Vec<JoinHandle<()>>,
     /// Why the client has failed for good, if it has, and when to make another.
@@ -148,18 +148,13 @@ pub struct Poller<I> {
     commit_again_at: Instant,
     epoch: u64,
     punctual: Punctual,
+    /// All partitions are paused until nothing is left to poll.
+    hushed: bool,
     /// There is no room: partitions that hold their share are paused.
     no_room: bool,
     full_since: Option<Instant>,
     stopping: bool,
     clean: bool,
-}
-
-/// A rebalance that librdkafka waits to have answered; closing hangs on one that never is (G3).
-#[derive(Debug)]
-enum Unanswered {
-    Assign(Vec<Partition>),
-    Revoke(Vec<Partition>),
 }
 
 /// One assigned partition.
@@ -207,7 +202,7 @@ impl<I: Intake> Poller<I> {
             handle,
             parts: HashMap::new(),
             rebalance: Rebalance::Steady,
-            unanswered: None,
+            asks: Asks::default(),
             others: Vec::new(),
             failed: None,
             subscribe_at: None,
@@ -218,6 +213,7 @@ impl<I: Intake> Poller<I> {
             commit_again_at: clock::now(),
             epoch: 0,
             punctual,
+            hushed: false,
             no_room: false,
             full_since: None,
             stopping: false,
@@ -255,7 +251,7 @@ impl<I: Intake> Poller<I> {
         }
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
         self.intake.lost(&partitions);
-        self.answer();
+        self.answer_all();
         self.close()
     }
 
@@ -319,6 +315,7 @@ impl<I: Intake> Poller<I> {
             let client = self.client.consumer.client();
             let lost = || raw::assignment_lost(client);
             let Some(polled) = self.client.queue.poll(timeout, &mut self.names, lost) else {
+                self.asks.polled_nothing();
                 break;
             };
             timeout = Duration::ZERO;
@@ -432,8 +429,8 @@ impl<I: Intake> Poller<I> {
     fn serve(&mut self, polled: Polled, now: Instant) {
         match polled {
             Polled::Message(_) | Polled::Other => {}
-            Polled::Assign(partitions) => self.assign_event(partitions, now),
-            Polled::Revoke { partitions, lost } => self.revoke_event(partitions, lost, now),
+            Polled::Assign(partitions) => self.asked(Ask::Assign(partitions)),
+            Polled::Revoke { partitions, lost } => self.asked(Ask::Revoke { partitions, lost }),
             Polled::Committed { error, partitions } => self.commit_answered(error.as_ref(), &partitions, now),
             Polled::EndOfPartition { partition, offset } => {
                 // Records that wait here, or were dropped, have not been admitted: the end does not pass them.

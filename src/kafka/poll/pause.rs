@@ -24,7 +24,7 @@ impl<I: Intake> Poller<I> {
             self.see_crowding();
         }
         self.take_overflow();
-        if self.parts.values().any(|p| p.paused != p.wants_pause(self.no_room, now)) {
+        if self.parts.values().any(|p| p.paused != self.wants_pause(p, now)) {
             self.apply_pauses();
         }
         if self.no_room {
@@ -83,13 +83,13 @@ impl<I: Intake> Poller<I> {
 
     /// Brings what librdkafka pauses to what is wanted; never resumes what was not paused here (M3).
     pub(super) fn apply_pauses(&mut self) {
-        let (all, now) = (self.no_room, clock::now());
+        let now = clock::now();
         let mut changed = false;
         for pause in [true, false] {
             let change: Vec<Partition> = self
                 .parts
                 .iter()
-                .filter(|(_, p)| p.wants_pause(all, now) == pause && p.paused != pause)
+                .filter(|(_, p)| self.wants_pause(p, now) == pause && p.paused != pause)
                 .map(|(k, _)| k.clone())
                 .collect();
             if change.is_empty() {
@@ -117,11 +117,10 @@ impl<I: Intake> Poller<I> {
         let paused = self.parts.iter().filter(|(_, part)| part.paused);
         self.intake.paused(paused.map(|(partition, _)| partition.clone()).collect());
     }
-}
 
-impl Part {
-    fn wants_pause(&self, all: bool, now: Instant) -> bool {
+    fn wants_pause(&self, part: &Part, now: Instant) -> bool {
         let is_long = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
-        (all && self.crowding) || self.shut || self.overflows_since.is_some_and(is_long)
+        let crowds = self.no_room && part.crowding;
+        crowds || self.hushed || part.shut || part.overflows_since.is_some_and(is_long)
     }
 }

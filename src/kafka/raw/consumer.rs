@@ -55,7 +55,8 @@ impl List {
     }
 }
 
-/// Adds partitions to the assignment, each from an explicit offset.
+/// Adds partitions to the assignment, each from an explicit offset. librdkafka takes it for the answer to what a rebalance
+/// asks at that moment, whether that was polled or not (`rebalance::Asks`).
 pub(crate) fn incremental_assign<C: ClientContext>(
     client: &Client<C>,
     starts: &[(Partition, i64)],
@@ -65,7 +66,7 @@ pub(crate) fn incremental_assign<C: ClientContext>(
     check(unsafe { sys::rd_kafka_incremental_assign(client.native_ptr(), list.0.as_ptr()) })
 }
 
-/// Takes partitions out of the assignment.
+/// Takes partitions out of the assignment. As above.
 pub(crate) fn incremental_unassign<C: ClientContext>(
     client: &Client<C>,
     partitions: &[Partition],
