@@ -48,7 +48,7 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
     let files: Vec<PipelineFile> =
         sources.iter().map(|source| PipelineFile::parse(source, &mut findings)).collect();
     let references = &loaded.settings.references;
-    plan::check::check(&files, references, &mut findings);
+    plan::check::check(&files, references, loaded.settings.memory, &mut findings);
     let guard = Egress::new(&loaded.egress, &[]);
     if let Err(problems) = &guard {
         findings.extend(super::load::egress_findings(problems.clone(), loaded));

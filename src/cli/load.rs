@@ -35,7 +35,7 @@ pub(crate) struct Loaded {
     /// Whether `auth` names tokens.
     pub(crate) auth: bool,
     pub(crate) pipelines: Vec<Loadable>,
-    /// Files that cannot run: `file:line:col: message`.
+    /// Files that cannot run, each by its first error: `file:line:col: message`.
     pub(crate) broken: Vec<String>,
 }
 
@@ -126,25 +126,30 @@ pub(crate) fn pipelines(
         }
     }
     let references = &loaded.settings.references;
-    plan::check::check(&files, references, &mut findings);
+    plan::check::check(&files, references, loaded.settings.memory, &mut findings);
     let environment = plan::Environment { references, egress: egress(&loaded, terminal)? };
     let compiled: Vec<_> = files
         .iter()
         .filter_map(|file| {
             let plan = plan::compile(file, &environment, &mut findings)?;
-            Some((file.spec.as_ref()?, Arc::new(plan)))
+            Some((file.spec.as_ref()?, Arc::new(plan), file.document.as_ref()?))
         })
         .collect();
-    let broken = findings.iter().filter(|finding| finding.is_error()).map(diagnostic::short).collect();
     print(&mut findings, terminal)?;
+    let mut errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.is_error()).collect();
+    errors.dedup_by(|next, first| Arc::ptr_eq(&next.primary.source, &first.primary.source));
     let wanted = &loaded.settings.run_labels;
     let pipelines = compiled
         .into_iter()
-        .filter(|(spec, _)| takes(wanted, spec))
-        .map(|(spec, plan)| Loadable { facts: facts(spec, &plan), plan })
+        .filter(|(spec, _, document)| {
+            takes(wanted, spec)
+                && !errors.iter().any(|error| Arc::ptr_eq(&error.primary.source, &document.source))
+        })
+        .map(|(spec, plan, _)| Loadable { facts: facts(spec, &plan), plan })
         .collect();
     let tokens = loaded.document.at(&Path::root().then("auth").then("tokens"));
     let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
+    let broken = errors.into_iter().map(diagnostic::short).collect();
     Ok(Loaded { settings: loaded.settings, auth, pipelines, broken })
 }
 
@@ -206,4 +211,37 @@ fn print(findings: &mut Vec<Diagnostic>, terminal: &mut Terminal) -> Result<(), 
         writeln!(terminal.err, "{}", diagnostic::human(finding, terminal.err_color))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_file_with_an_error_of_any_kind_does_not_run_and_the_others_do() {
+        let mut terminal = Terminal {
+            out: Box::new(io::sink()),
+            err: Box::new(io::sink()),
+            out_color: false,
+            err_color: false,
+        };
+        let loaded = settle(None, &[], Vec::new(), &mut terminal).unwrap();
+        let file = |name: &str, text: &str| -> ReadFile { Ok(Source::new(name, text)) };
+        let sources = vec![
+            // It compiles; that its dead letters come back to it is found by looking at topics.
+            file("a.yaml", "pipeline: a\nsource: t\nhandler: https://h.test/v1/a\ndlq: t\n"),
+            file("b.yaml", "pipeline: b\nsource: t\nhandler: log\n"),
+            // Its name is taken.
+            file("c.yaml", "pipeline: b\nsource: u\nhandler: log\n"),
+        ];
+        let loaded = pipelines(sources, loaded, &mut terminal).unwrap();
+        let run: Vec<_> =
+            loaded.pipelines.iter().map(|one| one.plan.stages[0].source.topics.join(" ")).collect();
+        assert_eq!(run, ["t"], "{:?}", loaded.broken);
+        assert_eq!(loaded.pipelines[0].plan.pipeline, "b");
+        let broken: Vec<_> = loaded.broken.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(broken, ["a.yaml", "c.yaml"]);
+    }
 }

@@ -96,7 +96,7 @@ pub(super) fn refuse(loaded: &Loaded, args: &RunArgs) -> Result<(), CliError> {
     let count = loaded.broken.len();
     let bad = |message: String| Err(CliError::new(Exit::BadConfig, message));
     if args.strict && count > 0 {
-        return bad(format!("{count} errors in pipeline files, and --strict is set"));
+        return bad(format!("{count} of the pipeline files have errors, and --strict is set"));
     }
     if loaded.pipelines.is_empty() && !args.allow_empty {
         let folder = loaded.settings.pipelines.display();

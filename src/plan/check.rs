@@ -2,6 +2,7 @@
 //! comes from compiling.
 
 mod graph;
+mod memory;
 mod names;
 mod references;
 mod advice;
@@ -41,8 +42,9 @@ impl Placed<'_> {
     }
 }
 
-/// Checks all files that are loaded together. `references` are what `${..}` resolves to.
-pub fn check(files: &[PipelineFile], references: &References, findings: &mut Vec<Diagnostic>) {
+/// Checks all files that are loaded together. `references` are what `${..}` resolves to; `memory` is `limits.memory`, in
+/// bytes.
+pub fn check(files: &[PipelineFile], references: &References, memory: u64, findings: &mut Vec<Diagnostic>) {
     let read: Vec<(&Document, Option<&Pipeline>)> =
         files.iter().filter_map(|file| Some((file.document.as_ref()?, file.spec.as_ref()))).collect();
     let mut placed = Vec::new();
@@ -63,4 +65,5 @@ pub fn check(files: &[PipelineFile], references: &References, findings: &mut Vec
     }
     names::across(&read, &placed, references, findings);
     graph::check(&placed, references, findings);
+    memory::check(&placed, memory, findings);
 }

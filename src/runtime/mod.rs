@@ -25,12 +25,12 @@ use crate::kafka::embedded::Embedded;
 use crate::kafka::options::Cluster;
 use crate::kafka::producer::Producer;
 use crate::plan::Plan;
+use crate::settings::memory as memory_share;
 use crate::telemetry::metrics::{Metrics, StageMetrics};
 pub use reporter::Reporter;
 use stage::{Running, Start};
 
-/// The least that a consumer may fetch ahead (M9).
-const MIN_PREFETCH: u64 = 1 << 20;
+/// The most that a consumer may fetch ahead (M9).
 const MAX_PREFETCH: u64 = 16 << 20;
 /// What a stage may hold of records at least, whatever the others do, and at most without borrowing (M10).
 const MIN_RESERVE: usize = 1 << 20;
@@ -60,8 +60,9 @@ pub struct Config {
 impl Config {
     /// Bytes that each consumer may fetch ahead: a quarter of the memory, divided (M9).
     fn prefetch(&self, consumers: usize) -> u64 {
-        let share = self.memory / 4 / u64::try_from(consumers.max(1)).unwrap_or(u64::MAX);
-        share.clamp(MIN_PREFETCH, MAX_PREFETCH)
+        let share =
+            self.memory / memory_share::FOR_PREFETCH / u64::try_from(consumers.max(1)).unwrap_or(u64::MAX);
+        share.clamp(memory_share::MIN_PREFETCH, MAX_PREFETCH)
     }
 
     /// Bytes of all records together: half of the memory.
@@ -77,7 +78,7 @@ impl Config {
 
     /// How many consumers fit into the memory.
     fn most_consumers(&self) -> usize {
-        usize::try_from(self.memory / 4 / MIN_PREFETCH).unwrap_or(usize::MAX).max(1)
+        memory_share::most_consumers(self.memory)
     }
 }
 
@@ -135,7 +136,8 @@ impl Runtime {
             error!(
                 stage = stage.service,
                 memory = runtime.config.memory,
-                "not started: limits.memory has no room for another consumer; raise it by 4 MiB for each"
+                needed = memory_share::needed(all.len()),
+                "not started: limits.memory has no room for another consumer; it needs so many bytes"
             );
         }
         let reserve = runtime.config.reserve(fit.len());

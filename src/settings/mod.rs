@@ -1,6 +1,7 @@
 //! What a process runs with: the values that the runtime file, `WEIR_*` variables and flags came to, and what references
 //! resolve to. The only module that reads the environment. The file itself is read by `spec::runtime`.
 
+pub mod memory;
 mod reference;
 mod environment;
 

@@ -166,7 +166,7 @@ fn what_check_has_said_is_not_said_again() {
     let mut findings = Vec::new();
     let file = PipelineFile::parse(&span::Source::new("a.yaml", text), &mut findings);
     let references = References::default();
-    crate::plan::check::check(std::slice::from_ref(&file), &references, &mut findings);
+    crate::plan::check::check(std::slice::from_ref(&file), &references, 1 << 30, &mut findings);
     let said = findings.len();
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());
     assert!(compile(&file, &Environment { references: &references, egress }, &mut findings).is_none());
