@@ -44,16 +44,20 @@ pub enum Turned {
 #[derive(Debug)]
 pub struct Gate {
     breaker: Breaker,
+    /// Whether probes are requests without a record.
+    bare: bool,
     holds: Holds,
     raisers: BTreeMap<HoldCause, Record>,
     opened: Option<(SystemTime, String)>,
 }
 
 impl Gate {
-    /// A closed gate. `numbers`: `None` for `breaker: none`, or without a handler.
-    pub fn new(numbers: Option<Numbers>, max_in_flight: usize) -> Gate {
+    /// A closed gate. `numbers`: `None` for `breaker: none`, or without a handler. `bare`: probes are requests without a
+    /// record.
+    pub fn new(numbers: Option<Numbers>, max_in_flight: usize, bare: bool) -> Gate {
         Gate {
             breaker: Breaker::new(numbers, max_in_flight),
+            bare,
             holds: Holds::default(),
             raisers: BTreeMap::new(),
             opened: None,
@@ -61,8 +65,9 @@ impl Gate {
     }
 
     /// A reload: other numbers, and every hold is tried at once.
-    pub fn reload(&mut self, numbers: Option<Numbers>, max_in_flight: usize, now: Instant) {
+    pub fn reload(&mut self, numbers: Option<Numbers>, max_in_flight: usize, bare: bool, now: Instant) {
         self.breaker.reload(numbers, max_in_flight);
+        self.bare = bare;
         self.holds.resume(now);
         if self.breaker.state() == State::Closed {
             self.opened = None;
@@ -94,9 +99,38 @@ impl Gate {
         self.breaker.limit(now)
     }
 
+    /// While it is shut: the request without a record that is due. The caller then calls [`Gate::started`], and
+    /// [`Gate::bare_ended`] when it has ended.
+    pub fn bare_due(&self, now: Instant) -> Option<Try> {
+        if !self.bare {
+            return None;
+        }
+        let mut of_holds = self.holds.due(now).filter(|due| matches!(due, Due::Probe(..)));
+        let of_hold = of_holds.next().map(|due| Try::Hold(due.cause()));
+        let of_breaker = || !self.holds.is_held() && self.breaker.bare_probe_due(now);
+        of_hold.or_else(|| of_breaker().then_some(Try::Breaker))
+    }
+
+    /// A request without a record has ended: whether it passed; `None` where it was abandoned.
+    pub fn bare_ended(&mut self, tried: Try, passed: Option<bool>, now: Now) -> Option<Turned> {
+        match (tried, passed) {
+            (_, None) => self.ended(tried, false, now.mono),
+            (Try::Hold(cause), Some(true)) => self.holds.passed(cause).then_some(Turned::Ended(cause)),
+            (Try::Hold(_), Some(false)) => self.ended(tried, false, now.mono),
+            (Try::Breaker, Some(passed)) => {
+                let closed = self.breaker.bare_probe_ended(passed, now).turned == Some(Turn::Closed);
+                closed.then(|| {
+                    self.opened = None;
+                    Turned::Ended(HoldCause::Breaker)
+                })
+            }
+        }
+    }
+
     /// While it is shut: what may be tried now. `waiting` gives the keys that could be.
     pub fn try_now(&self, waiting: impl IntoIterator<Item = u64>, now: Instant) -> Option<(Try, Pick)> {
-        if let Some(due) = self.holds.due(now) {
+        let of_record = |due: &Due| !self.bare || matches!(due, Due::Again(_));
+        if let Some(due) = self.holds.due(now).find(of_record) {
             let cause = due.cause();
             let pick = match due {
                 Due::Probe(_, key) => Pick::OtherKey(key),
@@ -104,7 +138,7 @@ impl Gate {
             };
             return Some((Try::Hold(cause), pick));
         }
-        if self.holds.is_held() {
+        if self.bare || self.holds.is_held() {
             return None;
         }
         self.breaker.probe(waiting, now).map(|key| (Try::Breaker, Pick::Key(key)))
@@ -159,7 +193,9 @@ impl Gate {
             self.opened = None;
             turned.push(Turned::Ended(HoldCause::Breaker));
         }
-        if probe && self.holds.is_held() {
+        if !probe {
+            self.holds.accepted_another(now.mono);
+        } else if self.holds.is_held() {
             turned.extend(self.holds.accepted(now.mono).into_iter().map(Turned::Ended));
         }
         turned

@@ -95,14 +95,18 @@ impl Due {
 pub struct Holds {
     active: BTreeMap<HoldCause, Hold>,
     raisers: VecDeque<Raiser>,
+    /// Whether a request without a record has ended a hold, and no record was accepted since.
+    passed: bool,
 }
 
 #[derive(Debug)]
 struct Raiser {
     record: Record,
     cause: HoldCause,
-    /// When an accepted record of another key ended the hold.
+    /// When an accepted record of another key ended the hold, or was accepted after its end.
     ended: Option<Instant>,
+    /// Whether a request without a record has ended the hold, and no record was accepted since.
+    passed: bool,
 }
 
 impl Holds {
@@ -145,16 +149,15 @@ impl Holds {
         true
     }
 
-    /// What is to be done now; the caller then calls [`Holds::started`].
-    pub fn due(&self, now: Instant) -> Option<Due> {
-        self.active.values().find(|hold| !hold.trying && hold.next.is_some_and(|next| next <= now)).map(
-            |hold| match remedy(hold.cause) {
-                Remedy::Probe | Remedy::Word | Remedy::Person | Remedy::Record => {
-                    Due::Probe(hold.cause, hold.raised_by.key)
-                }
-                Remedy::Again | Remedy::Owed => Due::Again(hold.cause),
-            },
-        )
+    /// What is to be done now; the caller takes one and then calls [`Holds::started`].
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = Due> {
+        let is_due = move |hold: &&Hold| !hold.trying && hold.next.is_some_and(|next| next <= now);
+        self.active.values().filter(is_due).map(|hold| match remedy(hold.cause) {
+            Remedy::Probe | Remedy::Word | Remedy::Person | Remedy::Record => {
+                Due::Probe(hold.cause, hold.raised_by.key)
+            }
+            Remedy::Again | Remedy::Owed => Due::Again(hold.cause),
+        })
     }
 
     /// When something is due next; `None` where nothing is until somebody acts.
@@ -176,7 +179,7 @@ impl Holds {
         }
     }
 
-    /// The handler has accepted a record (or a probe without one): ends the holds of [`Remedy::Probe`] and
+    /// The handler has accepted a record: ends the holds of [`Remedy::Probe`] and
     /// [`Remedy::Word`] whose probe is on its way. One that was accepted without, by an attempt begun before the hold, says
     /// nothing: a token that expired meanwhile must not make the records that ran into it look guilty. Gives the causes
     /// ended.
@@ -197,6 +200,26 @@ impl Holds {
             }
         }
         ended
+    }
+
+    /// A request without a record has passed: ends the hold; `true` where it did hold. Whether records are accepted shows
+    /// only then: [`Holds::accepted_another`].
+    pub fn passed(&mut self, cause: HoldCause) -> bool {
+        for raiser in self.raisers.iter_mut().filter(|raiser| raiser.cause == cause) {
+            raiser.passed = true;
+            self.passed = true;
+        }
+        self.end(cause)
+    }
+
+    /// A record was accepted that was no probe. Who raises a hold again that a request without a record has ended is at
+    /// fault from now on.
+    pub fn accepted_another(&mut self, now: Instant) {
+        if std::mem::take(&mut self.passed) {
+            for raiser in self.raisers.iter_mut().filter(|raiser| raiser.passed) {
+                (raiser.passed, raiser.ended) = (false, Some(now));
+            }
+        }
     }
 
     /// What this cause waited for has happened: the owed record was taken, the topic is there, the offset is set. Gives
@@ -239,7 +262,7 @@ impl Holds {
         if self.raisers.len() == RAISERS {
             self.raisers.pop_front();
         }
-        self.raisers.push_back(Raiser { record, cause, ended: None });
+        self.raisers.push_back(Raiser { record, cause, ended: None, passed: false });
     }
 }
 
@@ -280,10 +303,10 @@ mod tests {
         let mut at = Vec::new();
         for _ in 0..times {
             let wake = holds.wake_at().unwrap();
-            assert_eq!(holds.due(wake - Duration::from_millis(1)), None);
-            let cause = holds.due(wake).unwrap().cause();
+            assert_eq!(holds.due(wake - Duration::from_millis(1)).next(), None);
+            let cause = holds.due(wake).next().unwrap().cause();
             holds.started(cause);
-            assert_eq!(holds.due(wake), None, "one at a time");
+            assert_eq!(holds.due(wake).next(), None, "one at a time");
             holds.failed(cause, wake);
             at.push(wake.duration_since(now.mono).as_secs());
         }
@@ -296,7 +319,7 @@ mod tests {
         assert!(holds.raise(HoldCause::Auth, "401", A, now));
         assert!(!holds.raise(HoldCause::Auth, "403", B, now));
         assert_eq!(dues(&mut holds, now, 3), [30, 60, 90]);
-        assert_eq!(holds.due(after(now, 120).mono), Some(Due::Probe(HoldCause::Auth, A.key)));
+        assert_eq!(holds.due(after(now, 120).mono).next(), Some(Due::Probe(HoldCause::Auth, A.key)));
         assert_eq!(holds.active().map(|hold| hold.message.as_str()).collect::<Vec<_>>(), ["403"]);
         assert_eq!(holds.accepted(after(now, 120).mono), [], "an attempt begun before does not end it");
         holds.started(HoldCause::Auth);
@@ -320,6 +343,21 @@ mod tests {
     }
 
     #[test]
+    fn a_request_without_a_record_ends_a_hold_and_blames_nobody_until_another_record_is_accepted() {
+        let (mut holds, now) = (Holds::default(), start());
+        holds.raise(HoldCause::Auth, "403", A, now);
+        holds.started(HoldCause::Auth);
+        assert!(holds.passed(HoldCause::Auth) && !holds.is_held());
+        assert!(!holds.passed(HoldCause::Auth), "it does not hold any more");
+        assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 31).mono));
+        holds.raise(HoldCause::Auth, "403", A, after(now, 31));
+        assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 32).mono), "no record was accepted yet");
+        holds.accepted_another(after(now, 33).mono);
+        assert!(holds.at_fault(HoldCause::Auth, A, after(now, 34).mono));
+        assert!(!holds.at_fault(HoldCause::Auth, B, after(now, 34).mono), "another record has not raised it");
+    }
+
+    #[test]
     fn gone_and_disabled_wait_for_a_word_of_ours() {
         for cause in [HoldCause::Gone, HoldCause::Disabled] {
             let (mut holds, now) = (Holds::default(), start());
@@ -327,7 +365,7 @@ mod tests {
             assert_eq!(holds.wake_at(), None);
             assert_eq!(holds.accepted(now.mono), [], "an attempt begun before does not end it");
             holds.resume(after(now, 5).mono);
-            assert_eq!(holds.due(after(now, 5).mono), Some(Due::Probe(cause, A.key)));
+            assert_eq!(holds.due(after(now, 5).mono).next(), Some(Due::Probe(cause, A.key)));
             holds.started(cause);
             holds.failed(cause, after(now, 6).mono);
             assert_eq!(holds.wake_at(), None);
@@ -354,7 +392,7 @@ mod tests {
         let (mut holds, now) = (Holds::default(), start());
         assert!(holds.raise(HoldCause::Dlq, "no", A, now), "shown");
         assert!(!holds.is_held());
-        assert_eq!((holds.wake_at(), holds.due(after(now, 3600).mono)), (None, None));
+        assert_eq!((holds.wake_at(), holds.due(after(now, 3600).mono).next()), (None, None));
         assert!(!holds.raise(HoldCause::Dlq, "no", B, after(now, 100)), "shown already");
         holds.forget_healed(after(now, 200).mono);
         assert_eq!(holds.active().count(), 1, "somebody met it 100 s ago");
@@ -369,7 +407,7 @@ mod tests {
             holds.raise(cause, "no", A, now);
             assert_eq!(dues(&mut holds, now, 3), [30, 60, 90]);
             holds.resume(after(now, 91).mono);
-            assert_eq!(holds.due(after(now, 91).mono), Some(Due::Again(cause)));
+            assert_eq!(holds.due(after(now, 91).mono).next(), Some(Due::Again(cause)));
         }
     }
 

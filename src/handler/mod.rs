@@ -76,6 +76,17 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
         false
     }
 
+    /// Whether [`Handler::probe`] asks.
+    fn probes_bare(&self) -> bool {
+        false
+    }
+
+    /// Asks whether the receiver is there, without a record, within the handler's own limits. `None`: only a record can
+    /// tell.
+    fn probe(&self) -> Option<BoxFuture<'_, bool>> {
+        None
+    }
+
     /// Where an event goes, for dead letters and logs: method and URL without query, userinfo and secrets. `None` where
     /// there is no such place, or this event has none. `id` as in a call.
     fn endpoint(&self, _event: &Event, _id: Option<&str>) -> Option<String> {

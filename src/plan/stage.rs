@@ -145,6 +145,11 @@ impl Stage {
         transform::run(&self.steps, event, Surroundings { attempts, id, answer: None })
     }
 
+    /// Whether the handler is asked without a record if a held stage may go on.
+    pub fn probes_bare(&self) -> bool {
+        self.handler.as_ref().is_some_and(|handler| handler.probes_bare())
+    }
+
     /// The longest wait between two attempts.
     pub fn max_wait(&self) -> Duration {
         self.policy.retry.longest_wait()

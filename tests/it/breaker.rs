@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::delivery::Stage;
 use crate::support::check;
-use crate::support::ledger::Ledgers;
+use crate::support::ledger::{Arrival, Ledgers};
 use crate::support::load::Load;
 use crate::support::receiver::status;
 
@@ -43,5 +43,33 @@ async fn one_key_of_failures_costs_one_dead_letter_over_five_restarts() {
     assert!(ledgers.dead.len() <= 1, "{} dead letters", ledgers.dead.len());
     assert!(ledgers.dead.iter().all(|dead| dead.header("weir-reason") == Some("exhausted")));
     assert_eq!(stage.receiver.accepted() + ledgers.dead.len(), load.events);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// While the breaker is open nothing is sent but requests without a record, and one that passes lets everything through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_handler_is_asked_without_a_record_where_the_file_says_so() {
+    let more = "    probe: head\n    headers: { x-tenant: shop }\nretry: { max_attempts: 20, initial_delay: 100ms, max_delay: 1s }\n";
+    let stage = Stage::set("bare", more, |_| status(503)).await;
+    let load = Load { events: 300, keys: 30, size: 200, rate: None };
+    let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    let commits = stage.commits();
+    let weir = stage.site.start("one").await;
+    weir.holds("breaker").await;
+    let before = stage.receiver.arrivals().len() + stage.receiver.bare().len();
+    stage.receiver.wait_for(before + 3, Duration::from_secs(60)).await;
+    stage.receiver.script(|_| status(200));
+    stage.receiver.wait_for_accepted(load.events, Duration::from_secs(90)).await;
+
+    let (asked, ledgers) = (stage.receiver.bare(), stage.ledgers(produced, commits).await);
+    let (first, last) = (asked.first().unwrap(), asked.last().unwrap());
+    assert!(asked.len() >= 2, "{} requests without a record", asked.len());
+    let between = |arrival: &&Arrival| arrival.start > first.start && arrival.start < last.start;
+    assert_eq!(ledgers.arrivals.iter().filter(between).count(), 0, "no record is a probe");
+    assert!(asked.iter().all(|asked| asked.body.is_empty() && asked.webhook_id.is_empty()));
+    let tenant = ("x-tenant".to_owned(), "shop".to_owned());
+    assert!(asked.iter().all(|asked| asked.target == "/hook" && asked.headers.contains(&tenant)));
+    assert_eq!((last.status, ledgers.dead.len()), (Some(200), 0));
+    check::all(&ledgers);
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }

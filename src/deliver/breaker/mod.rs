@@ -157,8 +157,8 @@ impl Breaker {
     /// The probe without a record has ended; `passed`: the receiver is there.
     pub fn bare_probe_ended(&mut self, passed: bool, now: Now) -> Reaction {
         if passed {
-            self.last_accepted = Some(now.wall);
-            return self.accepted(true, now);
+            // No record was accepted: who was exhausted, and when one was accepted last, stays as it is.
+            return self.close(now.mono);
         }
         let (numbers, Some(open)) = (self.numbers.unwrap_or_default(), &mut self.open) else {
             return Reaction::default();
@@ -222,10 +222,16 @@ impl Breaker {
             open.next = now.mono;
             return Reaction::default();
         }
-        self.open = None;
+        self.close(now.mono)
+    }
+
+    fn close(&mut self, now: Instant) -> Reaction {
+        if self.open.take().is_none() {
+            return Reaction::default();
+        }
         self.in_a_row = 0;
         self.window.clear();
-        self.limit.restart(now.mono);
+        self.limit.restart(now);
         Reaction { standing: Standing::Ordinary, turned: Some(Turn::Closed) }
     }
 

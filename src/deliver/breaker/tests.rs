@@ -308,6 +308,19 @@ fn probes_without_a_record_are_paced_and_close_it() {
     bench.pass(SECOND);
     bench.breaker.probe_started(bench.now.mono);
     assert_eq!(bench.breaker.bare_probe_ended(true, bench.now).turned, Some(Turn::Closed));
+    assert_eq!(bench.breaker.bare_probe_ended(true, bench.now).turned, None, "it is closed");
+}
+
+/// It says that somebody is there, and not that records are accepted: nothing is dead-lettered for it (rules c, d).
+#[test]
+fn a_probe_without_a_record_counts_as_no_accepted_one() {
+    let mut bench = open_by_key_1();
+    bench.pass(SECOND);
+    bench.breaker.probe_started(bench.now.mono);
+    bench.breaker.bare_probe_ended(true, bench.now);
+    let reaction = bench.last(1, |seen| seen.others_wait = true);
+    assert_eq!(reaction.standing, Standing::Kept);
+    assert!(matches!(reaction.turned, Some(Turn::Opened(_))));
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Board {
             look_ahead: LOOK_AHEAD,
             memory,
             uncommitted,
-            gate: Gate::new(stage.breaker, stage.max_in_flight),
+            gate: Gate::new(stage.breaker, stage.max_in_flight, stage.probes_bare()),
             rng: fastrand::Rng::new(),
             lone,
             end,
@@ -121,7 +121,7 @@ impl Board {
 
     /// What changes with a swap of the plan.
     pub(super) fn replan(&mut self, stage: &Stage, now: Instant) {
-        self.gate.reload(stage.breaker, stage.max_in_flight, now);
+        self.gate.reload(stage.breaker, stage.max_in_flight, stage.probes_bare(), now);
         self.max_in_flight = stage.max_in_flight.max(1);
         self.look_ahead = LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(8));
         self.paused = stage.paused;
@@ -243,6 +243,16 @@ impl Board {
             return Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: None });
         }
         None
+    }
+
+    /// What a request without a record is to ask for now.
+    pub(super) fn take_bare(&mut self, now: Instant) -> Option<Try> {
+        if self.stands_still() || !self.gate.is_shut() {
+            return None;
+        }
+        let tried = self.gate.bare_due(now)?;
+        self.gate.started(tried, now);
+        Some(tried)
     }
 
     fn take_try(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {

@@ -186,17 +186,20 @@ impl Engine {
     fn dispatch(self: &Arc<Self>) -> (Option<Instant>, bool) {
         let now = now();
         let (mut jobs, mut turned) = (Vec::new(), Vec::new());
-        let looked = {
+        let (looked, bare) = {
             let mut board = self.lock();
             while let Some(job) = board.take(now, &mut turned) {
                 jobs.push(job);
             }
-            (board.wake_at(now.mono), board.commit_is_urgent())
+            let bare = board.take_bare(now.mono);
+            ((board.wake_at(now.mono), board.commit_is_urgent()), bare)
         };
-
         self.log(turned);
         for job in jobs {
             self.tasks.spawn_on(Arc::clone(self).work(job), &self.workers);
+        }
+        if let Some(tried) = bare {
+            self.tasks.spawn_on(Arc::clone(self).probe(tried), &self.workers);
         }
         looked
     }

@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::board::{Board, Job};
 use super::{Engine, Outputs};
+use crate::deliver::gate::Try;
 use crate::deliver::judge::{self, Failed, Judgement};
 use crate::event::Event;
 use crate::flow::Applied;
@@ -31,6 +32,23 @@ struct Finish {
 }
 
 impl Engine {
+    /// Asks whether the receiver is there, without a record. A panic counts as a no (K10).
+    pub(super) async fn probe(self: Arc<Self>, tried: Try) {
+        let stage = self.plan.load_full();
+        let asked = async {
+            let handler = stage.handler.as_ref()?;
+            AssertUnwindSafe(handler.probe()?).catch_unwind().await.map_or(Some(false), Some)
+        };
+        let passed = tokio::select! {
+            biased;
+            () = self.end.cancelled() => None,
+            passed = asked => passed,
+        };
+        let turned = self.lock().gate.bare_ended(tried, passed, now());
+        self.log(turned);
+        self.timer.notify_one();
+    }
+
     pub(super) async fn work(self: Arc<Self>, mut job: Job) {
         loop {
             let stage = self.plan.load_full();

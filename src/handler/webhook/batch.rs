@@ -96,6 +96,14 @@ impl Handler for Batching {
         self.webhook.reads_id()
     }
 
+    fn probes_bare(&self) -> bool {
+        self.webhook.probes_bare()
+    }
+
+    fn probe(&self) -> Option<BoxFuture<'_, bool>> {
+        self.webhook.probe()
+    }
+
     fn endpoint(&self, event: &Event, id: Option<&str>) -> Option<String> {
         self.webhook.endpoint(event, id)
     }

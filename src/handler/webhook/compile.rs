@@ -11,6 +11,7 @@ use super::connect::Limits;
 use super::headers::Headers;
 use super::oauth2::Tokens;
 use super::pool::Pool;
+use super::probe::Bare;
 use super::request::Plan;
 use super::rules::Rules;
 use super::sign::Signer;
@@ -38,6 +39,7 @@ struct Parts {
     tokens: Option<Tokens>,
     tls: Tls,
     rules: Rules,
+    bare: Option<Bare>,
 }
 
 /// Compiles a block. Every problem at once, each at its key.
@@ -46,7 +48,7 @@ pub(super) fn compile(
     context: &Context,
     references: &References,
 ) -> Result<Webhook, Vec<Problem>> {
-    let Parts { url, mut headers, template, cloudevents, signer, tokens, tls, rules } =
+    let Parts { url, mut headers, template, cloudevents, signer, tokens, tls, rules, bare } =
         parts(spec, context, references)?;
     add_fixed(&mut headers, spec, context);
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
@@ -85,6 +87,7 @@ pub(super) fn compile(
             pool: Pool::new(at_once),
         },
         tokens,
+        bare,
         interval: spec.rate.map(pace::interval),
         slots: spec.concurrency.map(|_| Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
     })
@@ -126,8 +129,10 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
     let tls = spec.tls.as_ref().map(|tls| Tls::compile(tls, &context.folder, references)).transpose();
     let tls = tls.map(Option::unwrap_or_default).map_err(|list| found("tls", list));
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
+    let bare = url.as_ref().map(|url| Bare::compile(spec.probe, url)).transpose();
+    let bare = bare.map(Option::flatten).map_err(|problem| found("", vec![problem]));
     found("", limits_problems(spec));
-    match (url, headers, template, cloudevents, signer, tokens, tls, rules) {
+    match (url, headers, template, cloudevents, signer, tokens, tls, rules, bare) {
         (
             Some(url),
             Some(headers),
@@ -137,8 +142,9 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
             Ok(tokens),
             Ok(tls),
             Ok(rules),
+            Ok(bare),
         ) if problems.is_empty() => {
-            Ok(Parts { url, headers, template, cloudevents, signer, tokens, tls, rules })
+            Ok(Parts { url, headers, template, cloudevents, signer, tokens, tls, rules, bare })
         }
         _ => Err(problems),
     }

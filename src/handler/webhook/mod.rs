@@ -18,6 +18,7 @@ mod shared;
 mod pool;
 mod wire;
 mod pace;
+mod probe;
 mod classify;
 mod rules;
 mod item;
@@ -51,6 +52,7 @@ use self::item::{Group, Item};
 use self::oauth2::Tokens;
 pub(super) use self::pace::Pace;
 use self::partial::Replied;
+use self::probe::Bare;
 use self::request::{Plan, Prepared};
 use self::rules::{About, Rules};
 use self::sign::Signer;
@@ -112,6 +114,8 @@ struct Webhook {
     wire: Wire,
     /// OAuth2 tokens, where the file asks for them.
     tokens: Option<Tokens>,
+    /// What a request without a record asks, where the file says that one is to.
+    bare: Option<Bare>,
     /// The time between two requests that `rate` asks for.
     interval: Option<Duration>,
     /// Requests that may be made at once, where the file says how many.
@@ -141,6 +145,15 @@ impl Handler for Webhook {
 
     fn reads_id(&self) -> bool {
         self.reads_id
+    }
+
+    fn probes_bare(&self) -> bool {
+        self.bare.is_some()
+    }
+
+    fn probe(&self) -> Option<BoxFuture<'_, bool>> {
+        let bare = self.bare.as_ref()?;
+        Some(Box::pin(self.is_there(bare)))
     }
 
     fn endpoint(&self, event: &Event, id: Option<&str>) -> Option<String> {

@@ -178,6 +178,11 @@ pub(super) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Optio
     }
 }
 
+/// A header of a request as it was written.
+pub(super) fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+    request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
 /// Egress of the default profile, with names that resolve as the test says.
 pub(super) fn egress(spec: &Value, names: &[(&str, &[&str])]) -> Egress {
     let spec: egress::Spec = serde_json::from_value(spec.clone()).unwrap();

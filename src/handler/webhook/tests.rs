@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::Spec;
 use super::compile::compile;
 use super::testing::{
-    OK, Server, Step, attempt, context, egress, event, references, serve, webhook, webhook_by,
+    OK, Server, Step, attempt, context, egress, event, header, references, serve, webhook, webhook_by,
 };
 use crate::event::{Body, Event, Trace};
 use crate::handler::{Call, Context, Handler, Notes};
@@ -31,10 +31,6 @@ async fn failure(script: Vec<Step>) -> Failure {
 
 fn write(text: &str) -> Step {
     Step::Write(text.as_bytes().to_vec())
-}
-
-fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
-    request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 #[tokio::test]

@@ -236,6 +236,23 @@ impl UrlPlan {
         }
     }
 
+    /// Where a request goes that has no record: of a URL that is made for each event what stands before the first value, up
+    /// to its last `/`. `None` where the host is made for each event.
+    pub(super) fn without_record(&self) -> Option<Target> {
+        match self {
+            UrlPlan::Literal(target) => Some(target.clone()),
+            UrlPlan::Templated(templated) => {
+                let origin = templated.origin.as_ref()?;
+                let Some(Piece::Literal(text)) = templated.pieces.first() else { return None };
+                let path = text.split(['?', '#']).next().filter(|path| path.len() < text.len());
+                let path = path.or_else(|| text.get(..=text.rfind('/')?))?;
+                let url = Url::parse(path).ok()?;
+                let uri = uri(&url).ok()?;
+                Some(Target { origin: Arc::clone(origin), uri, shown: shown(&url, templated.secret) })
+            }
+        }
+    }
+
     /// Whether `.` is read.
     pub(super) fn looks_into_payload(written: &str) -> bool {
         Template::parse(written).is_ok_and(|template| template.looks_into_payload())
@@ -323,6 +340,26 @@ mod tests {
             body: Body::Value(body),
             part: 0,
         }
+    }
+
+    #[test]
+    fn a_request_without_a_record_goes_to_what_stands_before_the_first_value() {
+        let cases = [
+            ("https://h.test/v1/a?b=c", "/v1/a?b=c"),
+            ("https://h.test/v1/{{ .id }}/x", "/v1/"),
+            ("https://h.test/v1/a-{{ .id }}", "/v1/"),
+            ("https://h.test/v1/a?b={{ .id }}", "/v1/a"),
+        ];
+        for (url, expected) in cases {
+            let plan = compile(url, &egress(&[]), &references()).unwrap();
+            let target = plan.without_record().unwrap();
+            assert_eq!(
+                (target.uri.to_string().as_str(), &*target.origin.host.to_string()),
+                (expected, "h.test")
+            );
+        }
+        let plan = compile("https://{{ .id }}/v1/a", &egress(&["*.example.com"]), &references()).unwrap();
+        assert!(plan.without_record().is_none());
     }
 
     fn render(url: &str, hosts: &[&str], id: &str) -> Result<(String, String), Failure> {

@@ -38,6 +38,7 @@ pub(crate) struct Acked {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arrival {
     pub(crate) start: Duration,
+    pub(crate) method: String,
     /// When the answer was decided, just before its first byte; none while it hangs, or when it broke off.
     pub(crate) end: Option<Duration>,
     /// The record, where the body is one of the load's.
@@ -60,6 +61,11 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// Whether it asks without a record (`probe: head | options`).
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self.method.as_str(), "HEAD" | "OPTIONS")
+    }
+
     /// A complete answer with a status that counts as success.
     pub(crate) fn accepted(&self) -> bool {
         self.end.is_some() && self.status.is_some_and(|status| (200..300).contains(&status))

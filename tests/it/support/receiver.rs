@@ -133,7 +133,16 @@ impl Receiver {
 
     /// L3 until now, in the order of arrival.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
-        self.ledger.book.lock().unwrap().arrivals.clone()
+        let mut arrivals = self.ledger.book.lock().unwrap().arrivals.clone();
+        arrivals.retain(|arrival| !arrival.is_bare());
+        arrivals
+    }
+
+    /// The requests without a record until now.
+    pub(crate) fn bare(&self) -> Vec<Arrival> {
+        let mut arrivals = self.ledger.book.lock().unwrap().arrivals.clone();
+        arrivals.retain(Arrival::is_bare);
+        arrivals
     }
 
     /// How many different records of the load have been accepted.
@@ -199,6 +208,7 @@ async fn answer(request: Request<Incoming>, ledger: &Ledger) -> Result<Response<
     let read = load::read(&body);
     let arrival = Arrival {
         start,
+        method: head.method.to_string(),
         uid: read.map(|read| read.uid),
         key: read.map_or(0, |read| read.key),
         seq: read.map_or(0, |read| read.seq),
