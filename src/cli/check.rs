@@ -1,7 +1,7 @@
 //! `weir check`: finds mistakes in pipeline files, in one go, without a server.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use crate::plan;
 use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic, Severity};
 use crate::spec::span::Source;
-use crate::spec::tree::MAX_BYTES;
 use crate::spec::{PipelineFile, files, markdown, runtime};
 use crate::telemetry::clock;
 
@@ -130,10 +129,7 @@ struct Texts {
 /// The texts that a path stands for. Fails where there is nothing at the path.
 fn collect(path: &Path, found: &mut Texts, findings: &mut Vec<Diagnostic>) -> io::Result<()> {
     if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-        io::stdin().take(limit).read_to_end(&mut bytes)?;
-        match files::decode("<stdin>", bytes) {
+        match files::standard_input()? {
             Ok(source) => found.sources.push(source),
             Err(finding) => findings.push(*finding),
         }

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod export;
 pub mod dev;
 pub mod exit;
+pub mod fmt;
 pub mod graph;
 mod instance;
 mod load;
@@ -93,6 +94,8 @@ pub enum Output {
 pub enum Command {
     /// Find mistakes in pipeline files.
     Check(check::Args),
+    /// Rewrite files in the standard form, comments kept.
+    Fmt(fmt::Args),
     /// Draw topics, stages and handlers.
     Graph(graph::Args),
     /// Describe an error code.
@@ -141,6 +144,7 @@ impl Command {
     fn forms(&self) -> (&'static str, &'static [Output]) {
         match self {
             Command::Check(_) => ("check", &[Output::Short, Output::Json, Output::Github, Output::Sarif]),
+            Command::Fmt(_) => ("fmt", &[Output::Json]),
             Command::Graph(_) => ("graph", &[Output::Mermaid, Output::Dot, Output::Svg, Output::Json]),
             Command::Explain(_) => ("explain", &[]),
             Command::Export(_) => ("export", &[Output::Json]),
@@ -168,6 +172,7 @@ impl Command {
     fn run(self, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
         match self {
             Command::Check(args) => check::run(&args, global, terminal),
+            Command::Fmt(args) => fmt::fmt(&args, global, terminal),
             Command::Graph(args) => graph::graph(&args, global, terminal),
             Command::Explain(args) => explain::run(&args, terminal),
             Command::Export(args) => export::run(&args, terminal),

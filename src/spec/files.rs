@@ -1,13 +1,17 @@
-//! From a path to the texts of pipeline files. Reads regular files only, and not more than 1 MiB of each.
+//! Files as they lie on disk: which ones are pipelines, and the text of each.
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Label};
 use super::span::{Source, Span};
 use super::tree::MAX_BYTES;
+
+/// What standard input is called in messages.
+pub const STDIN: &str = "<stdin>";
 
 /// The pipeline files that a path stands for: itself, or in a folder its `*.yaml` and `*.yml` but for tests
 /// (`*.test.yaml`) and hidden files, by name. Fails where the path cannot be read.
@@ -21,7 +25,7 @@ pub fn pipelines_at(path: &Path) -> io::Result<Vec<PathBuf>> {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         let test = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
-        if yaml && !test && !name.starts_with('.') && !file.is_dir() {
+        if yaml && !test && !name.starts_with('.') {
             out.push(file);
         }
     }
@@ -32,36 +36,82 @@ pub fn pipelines_at(path: &Path) -> io::Result<Vec<PathBuf>> {
 /// The text of a file. A file that cannot be read, is no regular file, is too large or no UTF-8 is a finding.
 pub fn source(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
     let name = path.display().to_string();
-    let fault = |message: String| {
-        Box::new(Diagnostic::error(
-            "W0102",
-            message,
-            Label::new(&Source::new(&name, ""), Span::default(), ""),
-        ))
-    };
+    let cannot = |error: io::Error| unreadable(path, &name, &error);
     // The kind first: opening a pipe would wait for its other end.
-    let kind = fs::metadata(path).map_err(|error| fault(format!("the file cannot be read: {error}")))?;
+    let kind = fs::metadata(path).map_err(cannot)?.file_type();
     if !kind.is_file() {
-        return Err(fault("this is no regular file".to_owned()));
+        return Err(no_file(kind, &name));
     }
-    let file = fs::File::open(path).map_err(|error| fault(format!("the file cannot be read: {error}")))?;
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| fault(format!("the file cannot be read: {error}")))?;
-    if bytes.len() > MAX_BYTES {
-        return Err(fault("the file is larger than 1 MiB".to_owned()));
-    }
+    let file = fs::File::open(path).map_err(cannot)?;
+    let bytes = bounded(file).map_err(cannot)?;
     decode(&name, bytes)
+}
+
+/// The text that comes in by standard input, up to its end.
+pub fn standard_input() -> io::Result<Result<Arc<Source>, Box<Diagnostic>>> {
+    bounded(io::stdin().lock()).map(|bytes| decode(STDIN, bytes))
 }
 
 /// A text of a name from its bytes.
 pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Box<Diagnostic>> {
+    if bytes.len() > MAX_BYTES {
+        let help = "write one pipeline per file; no pipeline needs that much";
+        return Err(fault(name, "the file is larger than 1 MiB".to_owned(), help));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(fault(name, "the file is UTF-16, not UTF-8".to_owned(), "save it as UTF-8"));
+    }
     String::from_utf8(bytes).map(|text| Source::new(name, text)).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let source = Source::new(name, String::from_utf8_lossy(error.as_bytes()));
         let label = Label::new(&source, Span::new(at, at), "this byte is no UTF-8");
-        Box::new(Diagnostic::error("W0102", "the file is not UTF-8", label).with_help("save it as UTF-8"))
+        Box::new(Diagnostic::error(UNREADABLE, "the file is not UTF-8", label).with_help("save it as UTF-8"))
     })
+}
+
+const UNREADABLE: &str = "W0102";
+
+/// No more of it than what tells that it is too large.
+fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    from.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn fault(name: &str, message: String, help: &str) -> Box<Diagnostic> {
+    let nowhere = Label::new(&Source::new(name, ""), Span::default(), "");
+    Box::new(Diagnostic::error(UNREADABLE, message, nowhere).with_help(help))
+}
+
+fn unreadable(path: &Path, name: &str, error: &io::Error) -> Box<Diagnostic> {
+    if let Ok(target) = fs::read_link(path) {
+        let message = format!("this link to {} cannot be followed: {error}", target.display());
+        return fault(name, message, "let it point at a file, or remove it");
+    }
+    let help = match error.kind() {
+        io::ErrorKind::NotFound => "look at the name, and from which folder it is taken",
+        io::ErrorKind::PermissionDenied => "let the user that runs Weir read it, such as with chmod a+r",
+        _ => "Weir reads regular files, and standard input as `-`",
+    };
+    fault(name, format!("the file cannot be read: {error}"), help)
+}
+
+/// A pipe, a device, a folder with the name of a file.
+fn no_file(kind: fs::FileType, name: &str) -> Box<Diagnostic> {
+    let what = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    let help = if kind.is_dir() {
+        "pipelines lie side by side in one folder: move its files up, or rename it"
+    } else {
+        "Weir reads regular files, and standard input as `-`"
+    };
+    fault(name, format!("this is {what}, not a file"), help)
 }

@@ -12,6 +12,7 @@ pub mod runtime;
 mod later;
 mod file;
 pub mod files;
+pub mod layout;
 
 pub use file::PipelineFile;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod check;
 mod demo;
+mod fmt;
 mod graph;
 mod receive;
 mod support;

@@ -6,6 +6,7 @@ mod de;
 mod locate;
 mod path;
 mod read;
+mod same;
 mod scalar;
 mod trap;
 #[cfg(test)]
