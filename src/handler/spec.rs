@@ -50,14 +50,14 @@ impl<'de> Visitor<'de> for SpecVisitor {
     fn visit_str<E: Error>(self, text: &str) -> Result<Spec, E> {
         match text {
             "log" => Ok(Spec::Log(log::Spec::default())),
-            "webhook" | "sql" => Err(E::custom(format_args!("`{text}` needs a block; expected {EXPECTED}"))),
+            "webhook" | "sql" => Err(E::custom(format_args!("`{text}` needs a block; write {EXPECTED}"))),
             url => Ok(Spec::Webhook(Box::new(webhook::Spec::of_url(url)))),
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
         let Some(kind) = map.next_key()? else {
-            return Err(A::Error::custom(format_args!("expected {EXPECTED}")));
+            return Err(A::Error::custom(format_args!("this handler is empty; write {EXPECTED}")));
         };
         let spec = match kind {
             Kind::Webhook => Spec::Webhook(map.next_value::<WebhookBlock>()?.0),
@@ -65,7 +65,9 @@ impl<'de> Visitor<'de> for SpecVisitor {
             Kind::Sql => Spec::Sql(map.next_value()?),
         };
         if map.next_key::<Kind>()?.is_some() {
-            return Err(A::Error::custom("a stage has one handler: a retry repeats one side effect"));
+            return Err(A::Error::custom(
+                "a stage has one handler, for a retry repeats one side effect; put the other into a stage of its own",
+            ));
         }
         Ok(spec)
     }

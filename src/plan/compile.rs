@@ -126,7 +126,8 @@ impl Compiler<'_, '_> {
     fn one_form(&mut self) {
         let root = Path::root();
         if self.spec.stages.is_none() {
-            if self.spec.source.is_none() && self.document.root.get("source").is_none() {
+            let written = |key: &str| self.document.root.get(key).is_some();
+            if self.spec.source.is_none() && !written("source") && !written("stages") {
                 let label = self.document.label(&root.then("pipeline"), "");
                 let message = "this pipeline has no `source`";
                 let help = "name a topic: source: shop.orders.v1";
@@ -144,7 +145,8 @@ impl Compiler<'_, '_> {
         }
         if self.spec.stages.as_ref().is_some_and(|stages| stages.is_empty()) {
             let label = self.document.label(&root.then("stages"), "");
-            self.findings.push(Diagnostic::error(NOTHING, "`stages` has no stage", label));
+            let help = "name one: stages: { billing: { source: shop.orders.v1, handler: log } }";
+            self.findings.push(Diagnostic::error(NOTHING, "`stages` has no stage", label).with_help(help));
         }
     }
 
@@ -224,7 +226,8 @@ impl Compiler<'_, '_> {
             let path = if one { path.then("topic") } else { path.then("topics").then(at) };
             let name = self.resolve(topic, &path)?;
             if let Some(fault) = topic::fault(&name) {
-                self.findings.push(Diagnostic::error(TOPIC, fault, self.document.label(&path, "")));
+                let finding = Diagnostic::error(TOPIC, fault, self.document.label(&path, ""));
+                self.findings.push(finding.with_help(topic::help(&name)));
             }
             topics.push(name);
         }
@@ -234,7 +237,8 @@ impl Compiler<'_, '_> {
         };
         if group.trim().is_empty() || group.len() > 249 {
             let label = self.document.label(&path.then("group"), "");
-            self.findings.push(Diagnostic::error(TOPIC, "a group's name has 1 to 249 characters", label));
+            let finding = Diagnostic::error(TOPIC, "a group's name has 1 to 249 characters", label);
+            self.findings.push(finding.with_help("take `group` out: its default is the stage's own name"));
         }
         let start = match written.start {
             source::Start::Earliest => Start::Earliest,
@@ -258,9 +262,9 @@ impl Compiler<'_, '_> {
                 let label = self.document.label(path, "");
                 let code = match &error {
                     ReferenceError::Missing { .. } => finding::UNRESOLVED,
-                    ReferenceError::Malformed(_) => finding::MALFORMED,
+                    ReferenceError::Malformed { .. } => finding::MALFORMED,
                 };
-                self.findings.push(Diagnostic::error(code, error.to_string(), label));
+                self.findings.push(Diagnostic::error(code, error.to_string(), label).with_help(error.help()));
                 None
             }
         }
@@ -312,7 +316,7 @@ impl Compiler<'_, '_> {
         path: &Path,
     ) -> Result<Arc<dyn Handler>, ()> {
         handler::build(written, context, self.environment.references).map_err(|list| {
-            for found in list {
+            for found in list.into_iter().filter(|found| !place::follows(self.document, path, &found.path)) {
                 self.problem(path, &found.path, HANDLER, &found.message, found.help.as_deref());
             }
         })

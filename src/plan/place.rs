@@ -42,7 +42,16 @@ pub(super) fn problem(
 ) -> Diagnostic {
     let steps = key.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty());
     let path = walk(document, base, steps);
-    Diagnostic::error(code, message, document.label(&path, ""))
+    Diagnostic::told(code, message, document.label(&path, ""))
+}
+
+/// Whether something at a key follows from a finding that was made inside of it: a list that is empty without its wrong
+/// items.
+pub(super) fn follows(document: &Document, base: &Path, key: &str) -> bool {
+    let path = walk(document, base, key.split('.').filter(|step| !step.is_empty()));
+    let Some(node) = document.at(&path) else { return false };
+    let inside = node.items().iter().chain(node.entries().iter().map(|entry| &entry.value));
+    inside.into_iter().any(|node| document.skip.contains(&node.id))
 }
 
 /// Follows keys and decimal indexes: which of the two a step is, the file says.

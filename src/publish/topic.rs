@@ -21,6 +21,17 @@ pub fn fault(name: &str) -> Option<&'static str> {
     }
 }
 
+/// What to do about a name that [`fault`] refuses.
+pub fn help(name: &str) -> String {
+    let strange = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
+    match strange {
+        _ if name.contains("{{") => "write the name itself: no record decides it".to_owned(),
+        Some(' ') => "take the space out: a name is such as shop.orders.v1".to_owned(),
+        Some(strange) => format!("take `{strange}` out: a name is such as shop.orders.v1"),
+        None => "write the name of one topic, such as shop.orders.v1".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

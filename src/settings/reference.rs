@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::spec::diagnostic::did_you_mean;
+
 /// A text whose references are resolved. Prints as `***` where a secret went in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Resolved {
@@ -48,8 +50,43 @@ pub enum ReferenceError {
         known: Vec<String>,
     },
     /// `${` that is none of the three forms, or is not closed.
-    #[error("`{0}` is not a reference; write ${{env:NAME}}, ${{var:NAME}} or ${{secret:NAME}}")]
-    Malformed(String),
+    #[error("`{text}` is not a reference")]
+    Malformed {
+        /// As it is written.
+        text: String,
+        /// Whether `vars` has the name that is written without its kind.
+        is_var: bool,
+    },
+}
+
+impl ReferenceError {
+    /// What to do.
+    pub fn help(&self) -> String {
+        let (kind, name, known) = match self {
+            ReferenceError::Missing { kind, name, known } => (kind.as_str(), name, known),
+            ReferenceError::Malformed { text, .. } if !text.ends_with('}') => {
+                return "close it with `}`; for the text `${` itself write `$${`".to_owned();
+            }
+            ReferenceError::Malformed { text, is_var } => {
+                let name = text.trim_start_matches("${").trim_end_matches('}');
+                let forms =
+                    "write ${env:NAME}, ${var:NAME} or ${secret:NAME}; for the text `${` itself `$${`";
+                let name = name.rsplit(':').next().unwrap_or(name);
+                return if *is_var { format!("did you mean `${{var:{name}}}`?") } else { forms.to_owned() };
+            }
+        };
+        if let Some(near) = did_you_mean(name, known.iter().map(String::as_str)) {
+            return format!("did you mean `{near}`?");
+        }
+        match kind {
+            "var" => format!("add `{name}` to `vars` of weir.yaml"),
+            "secret" => {
+                let variable = name.to_uppercase();
+                format!("set WEIR_SECRET_{variable}, or put a file `{name}` where `secrets.files` points")
+            }
+            _ => format!("set the variable {name}"),
+        }
+    }
 }
 
 /// What references resolve to. Built once from the runtime file and the environment.
@@ -88,7 +125,7 @@ impl References {
             }
             out.push_str(before);
             let Some((inside, after)) = from.strip_prefix("${").and_then(|f| f.split_once('}')) else {
-                return Err(ReferenceError::Malformed(from.to_owned()));
+                return Err(ReferenceError::Malformed { text: from.to_owned(), is_var: false });
             };
             out.push_str(self.lookup(inside)?);
             secret |= inside.starts_with("secret:");
@@ -104,7 +141,11 @@ impl References {
             "env" => &self.env,
             "var" => &self.vars,
             "secret" => &self.secrets,
-            _ => return Err(ReferenceError::Malformed(format!("${{{inside}}}"))),
+            _ => {
+                let name = inside.rsplit(':').next().unwrap_or(inside);
+                let is_var = self.vars.contains_key(name);
+                return Err(ReferenceError::Malformed { text: format!("${{{inside}}}"), is_var });
+            }
         };
         from.get(name).map(String::as_str).ok_or_else(|| ReferenceError::Missing {
             kind: kind.to_owned(),
@@ -138,8 +179,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(matches!(references().resolve("${var:ulr}"), Err(ReferenceError::Missing { .. })));
-        assert!(matches!(references().resolve("${url}"), Err(ReferenceError::Malformed(_))));
-        assert!(matches!(references().resolve("a ${var:url"), Err(ReferenceError::Malformed(_))));
+        assert!(matches!(references().resolve("${url}"), Err(ReferenceError::Malformed { .. })));
+        assert!(matches!(references().resolve("a ${var:url"), Err(ReferenceError::Malformed { .. })));
         assert_eq!(references().resolve("$${var:url}").unwrap().expose(), "${var:url}");
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
-use super::later;
 use super::pipeline::Pipeline;
 use super::span::Source;
 use super::tree::{Document, Kind, Node, Path, Style, read};
+use super::{later, misplaced};
 
 /// A pipeline file as it was read.
 #[derive(Debug, Clone)]
@@ -24,7 +24,12 @@ impl PipelineFile {
         let spec = document.as_mut().and_then(|document| {
             later::pipeline(document, findings);
             joined_programs(document, findings);
-            read(document, findings)
+            let before = findings.len();
+            let spec = read(document, findings);
+            misplaced::say(findings.get_mut(before..).unwrap_or_default(), || {
+                schemars::schema_for!(Pipeline).to_value()
+            });
+            spec
         });
         PipelineFile { document, spec }
     }

@@ -10,6 +10,7 @@ pub mod pipeline;
 pub mod markdown;
 pub mod runtime;
 mod later;
+mod misplaced;
 mod file;
 pub mod files;
 pub mod layout;

@@ -1,7 +1,9 @@
 //! The `source` key: which topics, from where, in which format.
 
+use std::fmt;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::form::{TextOrBlock, text_or_block};
@@ -33,6 +35,8 @@ pub struct Spec {
 #[schemars(rename = "SourceBlock")]
 pub(crate) struct Block {
     /// The topic. One of `topic` and `topics`.
+    #[serde(default, deserialize_with = "one_topic")]
+    #[schemars(with = "Option<String>")]
     topic: Option<String>,
     /// Several topics, read by one group.
     topics: Option<Vec<String>>,
@@ -111,6 +115,25 @@ impl Spec {
     }
 }
 
+/// A topic's name; who writes a list here is told of `topics`.
+fn one_topic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct One;
+
+    impl Visitor<'_> for One {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("one topic, or several as `topics: [a, b]`")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+
+    deserializer.deserialize_str(One).map(Some)
+}
+
 impl TextOrBlock for Spec {
     type Block = Block;
     const EXPECTED: &'static str = "a topic or a block with `topic`";
@@ -123,8 +146,16 @@ impl TextOrBlock for Spec {
         let topics = match (block.topic, block.topics) {
             (Some(topic), None) => vec![topic],
             (None, Some(topics)) if !topics.is_empty() => topics,
-            (None, Some(_)) => return Err(E::custom("`topics` names at least one topic")),
-            (Some(_), Some(_)) => return Err(E::custom("a source has `topic` or `topics`, not both")),
+            (None, Some(_)) => {
+                return Err(E::custom(
+                    "`topics` names no topic; write at least one: topics: [shop.orders.v1]",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(E::custom(
+                    "a source has `topic` or `topics`, not both; write all of them into `topics`",
+                ));
+            }
             (None, None) => return Err(E::missing_field("topic")),
         };
         Ok(Spec {

@@ -12,7 +12,6 @@ use super::step::Step;
 use super::{Transform, cast, filter, flatten, redact, remap, remove, rename, set, split};
 use crate::plan::expr::{Finding, Predicate, TreeFinding, finding};
 use crate::settings::{ReferenceError, References};
-use crate::spec::diagnostic::did_you_mean;
 
 /// One item of `transforms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,15 +106,9 @@ pub(super) fn unplaced(list: Vec<Finding>) -> Vec<TreeFinding> {
 
 /// A reference that does not resolve.
 pub(super) fn unresolved<'p>(path: impl IntoIterator<Item = &'p str>, error: &ReferenceError) -> TreeFinding {
-    let (code, near) = match error {
-        ReferenceError::Missing { name, known, .. } => {
-            (finding::UNRESOLVED, did_you_mean(name, known.iter().map(String::as_str)))
-        }
-        ReferenceError::Malformed(_) => (finding::MALFORMED, None),
-    };
-    let mut finding = Finding::new(code, error.to_string(), 0..usize::MAX);
-    finding.help = near.map(|near| format!("did you mean `{near}`?"));
-    TreeFinding::at(path, finding)
+    let missing = matches!(error, ReferenceError::Missing { .. });
+    let code = if missing { finding::UNRESOLVED } else { finding::MALFORMED };
+    TreeFinding::at(path, Finding::new(code, error.to_string(), 0..usize::MAX).help(error.help()))
 }
 
 impl<'de> Deserialize<'de> for Item {
@@ -130,7 +123,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
     type Value = Item;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a block with one transform")
+        f.write_str("a transform and its value, such as filter: .status == \"PAID\"")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
@@ -154,7 +147,7 @@ impl<'de> Visitor<'de> for ItemVisitor {
         }
         let Some(kind) = kind else {
             let words = FIELDS.get(2..).unwrap_or(FIELDS).join(", ");
-            return Err(A::Error::custom(format_args!("an item needs a transform: one of {words}")));
+            return Err(A::Error::custom(format_args!("an item needs a transform; write one of {words}")));
         };
         Ok(Item { name, when, kind })
     }

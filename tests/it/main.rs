@@ -9,6 +9,7 @@
 mod check;
 mod demo;
 mod fmt;
+mod mistakes;
 mod graph;
 mod receive;
 mod support;

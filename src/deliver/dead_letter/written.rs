@@ -40,14 +40,14 @@ impl Spec {
         let name = match references.resolve(&self.topic) {
             Ok(name) => name.expose().to_owned(),
             Err(error) => {
-                problems.push(Problem::at("topic", error.to_string()));
+                problems.push(Problem::at("topic", format!("{error}; {}", error.help())));
                 return Err(problems);
             }
         };
         if name.contains("{{") {
             problems.push(Problem::at("topic", "a dead-letter topic holds no record data; write its name"));
         } else if let Some(fault) = topic::fault(&name) {
-            problems.push(Problem::at("topic", fault));
+            problems.push(Problem::at("topic", format!("{fault}; {}", topic::help(&name))));
         }
         if problems.is_empty() { Ok(name) } else { Err(problems) }
     }

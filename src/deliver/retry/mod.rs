@@ -56,39 +56,47 @@ impl Policy {
         if matches!(&waits, Waits::List(list) if list.is_empty()) {
             problems.push(Problem::at(
                 "backoff",
-                "a list of waits has at least one entry, such as [0s, 5s, 20s]",
+                "there is no wait in this list; write at least one, such as [0s, 5s, 20s]",
             ));
         }
         if is_list && spec.initial_delay.is_some() {
-            problems
-                .push(Problem::at("initial_delay", "has no meaning beside a list of waits; leave it out"));
+            problems.push(Problem::at(
+                "initial_delay",
+                "`initial_delay` has no meaning beside a list of waits; leave it out",
+            ));
         }
         if !matches!(waits, Waits::Exponential { .. }) && spec.max_delay.is_some() {
             problems.push(Problem::at(
                 "max_delay",
-                "has a meaning only with `backoff: exponential`; leave it out",
+                "`max_delay` has a meaning only with `backoff: exponential`; leave it out",
             ));
         }
         if !is_list && initial.is_zero() {
             problems.push(Problem::at(
                 "initial_delay",
-                "is more than 0s; to try at once write a list, such as [0s, 0s]",
+                "a first wait of 0s is none; to try again at once write a list: backoff: [0s, 0s]",
             ));
         }
         if matches!(waits, Waits::Exponential { .. }) && max < initial {
-            problems.push(Problem::at("max_delay", "is not shorter than initial_delay"));
+            problems.push(Problem::at(
+                "max_delay",
+                "`max_delay` is shorter than the first wait; raise it, or lower `initial_delay`",
+            ));
         }
         let max_attempts = spec.max_attempts.unwrap_or(match &waits {
             Waits::List(list) => u32::try_from(list.len()).unwrap_or(u32::MAX),
             Waits::Exponential { .. } | Waits::Fixed(_) => 8,
         });
         if spec.max_attempts == Some(0) {
-            problems.push(Problem::at("max_attempts", "is at least 1: the first attempt counts"));
+            problems.push(Problem::at(
+                "max_attempts",
+                "no attempt would be made; write 1 or more: the first attempt counts",
+            ));
         }
         if spec.give_up_after.is_some_and(|d| d.0.is_zero()) {
             problems.push(Problem::at(
                 "give_up_after",
-                "is more than 0s; for a single attempt write max_attempts: 1",
+                "a record would be given up at once; for a single attempt write max_attempts: 1",
             ));
         }
         if !problems.is_empty() {

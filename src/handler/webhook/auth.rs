@@ -32,11 +32,14 @@ pub(super) fn header(
             let user = references.resolve(username).map(|user| user.expose().to_owned());
             let password = secret("basic.password", password);
             let user = user.unwrap_or_else(|error| {
-                problems.push(Problem::at("basic.username", error.to_string()));
+                problems.push(Problem::at("basic.username", error.to_string()).help(error.help()));
                 String::new()
             });
             if user.contains(':') {
-                problems.push(Problem::at("basic.username", "a user's name has no `:` (RFC 7617)"));
+                problems.push(Problem::at(
+                    "basic.username",
+                    "a user's name has no `:` (RFC 7617); write one without it",
+                ));
             }
             let pair = STANDARD.encode(format!("{user}:{password}"));
             ("basic", AUTHORIZATION, format!("Basic {pair}"))
@@ -70,12 +73,12 @@ pub(super) fn header(
 }
 
 fn read(written: &str, references: &References) -> Result<String, String> {
-    let resolved = references.resolve(written).map_err(|error| error.to_string())?;
+    let resolved = references.resolve(written).map_err(|error| format!("{error}; {}", error.help()))?;
     if !resolved.is_secret() {
         return Err("credentials do not stand in the file; write ${secret:NAME}".to_owned());
     }
     if resolved.expose().is_empty() {
-        return Err("the secret is empty".to_owned());
+        return Err("the secret is empty; look at its file or variable".to_owned());
     }
     Ok(resolved.expose().to_owned())
 }

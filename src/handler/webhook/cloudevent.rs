@@ -63,7 +63,7 @@ impl CloudEvents {
         let mut resolved = |path: &str, text: &str| match references.resolve(text) {
             Ok(resolved) => Some(resolved.expose().to_owned()),
             Err(error) => {
-                problems.push(Problem::at(path, error.to_string()));
+                problems.push(Problem::at(path, error.to_string()).help(error.help()));
                 None
             }
         };

@@ -219,7 +219,9 @@ fn body_template(tree: &serde_json::Value, references: &References) -> Result<Va
         let resolved = references.resolve(text)?;
         Ok::<_, ReferenceError>(resolved.expose().to_owned())
     };
-    template.resolve(&mut resolve).map_err(|error| vec![Problem::at("", error.to_string())])
+    template
+        .resolve(&mut resolve)
+        .map_err(|error| vec![Problem::at("", error.to_string()).help(error.help())])
 }
 
 fn limits_problems(spec: &Spec) -> Vec<Problem> {
@@ -238,7 +240,10 @@ fn limits_problems(spec: &Spec) -> Vec<Problem> {
     ];
     for (name, limit) in steps {
         if limit.0.is_zero() {
-            problems.push(Problem::at(format!("timeouts.{name}"), "a limit of 0s lets nothing through"));
+            problems.push(Problem::at(
+                format!("timeouts.{name}"),
+                "a limit of 0s lets nothing through; write more, or leave it out",
+            ));
         }
     }
     if spec.accept.is_empty() {

@@ -126,7 +126,7 @@ impl Headers {
             secret |= resolved.is_secret();
             Ok::<_, ReferenceError>(resolved.expose().to_owned())
         });
-        let template = template.map_err(|error| Problem::at("", error.to_string()))?;
+        let template = template.map_err(|error| Problem::at("", error.to_string()).help(error.help()))?;
         match template.as_literal() {
             Some(text) => {
                 let mut value = header_value(Bytes::copy_from_slice(text.as_bytes())).ok_or_else(|| {

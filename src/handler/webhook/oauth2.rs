@@ -87,7 +87,7 @@ impl Tokens {
             }
             Ok(resolved) => resolved.expose().to_owned(),
             Err(error) => {
-                problems.push(Problem::at(path, error.to_string()));
+                problems.push(Problem::at(path, error.to_string()).help(error.help()));
                 String::new()
             }
         };

@@ -42,7 +42,11 @@ impl Rules {
                 Err(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
                     path: format!("{index}.when"),
                     message: finding.message,
-                    help: finding.help,
+                    // A rule that fails does not match, and no schema types an answer.
+                    help: finding.help.map(|help| {
+                        help.replace(" (another type is then dead-lettered as invalid)", "")
+                            .replace(", or give the source a schema", "")
+                    }),
                 })),
             }
         }

@@ -80,24 +80,26 @@ impl Signer {
 }
 
 fn read(written: &str, references: &References) -> Result<Key, String> {
-    let resolved = references.resolve(written).map_err(|error| error.to_string())?;
+    let resolved = references.resolve(written).map_err(|error| format!("{error}; {}", error.help()))?;
     if !resolved.is_secret() {
         return Err("a signing secret does not stand in the file; write ${secret:NAME}".to_owned());
     }
     let text = resolved.expose().trim_end();
     let (prefix, encoded) = text.split_at(text.find('_').map_or(0, |at| at + 1));
     if !matches!(prefix, "whsec_" | "whsk_") {
-        return Err("the signing secret begins neither with `whsec_` nor with `whsk_`".to_owned());
+        return Err("the signing secret begins neither with `whsec_` nor with `whsk_`; write `whsec_` and base64 of 24 to 64 bytes, such as of: openssl rand -base64 32".to_owned());
     }
     let Ok(bytes) = STANDARD.decode(encoded) else {
-        return Err(format!("the signing secret is not base64 after `{prefix}`"));
+        return Err(format!(
+            "the signing secret is not base64 after `{prefix}`; take it as it was handed out, without line breaks"
+        ));
     };
     if prefix == "whsk_" { private(&bytes) } else { shared(&bytes) }
 }
 
 fn shared(bytes: &[u8]) -> Result<Key, String> {
     if !(24..=64).contains(&bytes.len()) {
-        return Err(format!("the signing secret has {} bytes; it needs from 24 to 64", bytes.len()));
+        return Err(format!("the signing secret has {} bytes; write from 24 to 64 in base64", bytes.len()));
     }
     Hmac::new_from_slice(bytes).map(Key::Shared).map_err(|error| error.to_string())
 }

@@ -475,9 +475,9 @@ impl TextOrBlock for Breaker {
     fn of_text<E: Error>(text: &str) -> Result<Breaker, E> {
         match text {
             "none" => Ok(Breaker::Off(BreakerOff::None)),
-            other => {
-                Err(E::custom(format!("`{other}` is not a breaker; write none, or a block of its numbers")))
-            }
+            other => Err(E::custom(format!(
+                "`{other}` is not a breaker; write none (no breaker), or a block of its numbers"
+            ))),
         }
     }
 

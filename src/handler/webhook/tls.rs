@@ -102,7 +102,9 @@ impl Identity {
 
 /// The text that a key of the block stands for.
 fn pem(key: &str, written: &str, folder: &Path, references: &References) -> Result<String, Problem> {
-    let resolved = references.resolve(written).map_err(|error| Problem::at(key, error.to_string()))?;
+    let resolved = references
+        .resolve(written)
+        .map_err(|error| Problem::at(key, error.to_string()).help(error.help()))?;
     let text = resolved.expose();
     if text.contains(BEGIN) {
         if key == "key" && !resolved.is_secret() {

@@ -86,7 +86,7 @@ pub(super) fn compile(
             secret |= resolved.is_secret();
             Ok::<_, ReferenceError>(resolved.expose().to_owned())
         })
-        .map_err(|error| vec![Problem::at("", error.to_string())])?;
+        .map_err(|error| vec![Problem::at("", error.to_string()).help(error.help())])?;
     plan(&template, secret, egress).map_err(|problem| vec![problem])
 }
 

@@ -98,10 +98,12 @@ fn cycle(
     let message = format!("events go round: {}", names.join(" -> "));
     let endless = !edge.conditional && way.iter().all(|edge| !edge.conditional);
     let finding = if endless {
-        Diagnostic::error("W0211", message, edge.label.clone()).with_cause("nothing on the way ends it")
+        Diagnostic::error("W0211", message, edge.label.clone())
+            .with_cause("nothing on the way ends it")
+            .with_help("publish to another topic, or end it with a `filter` or a `when`")
     } else {
         Diagnostic::warning("W0211", message, edge.label.clone())
-            .with_cause("only a filter or a `when` ends it")
+            .with_cause("only a `filter` or a `when` ends it")
     };
     findings.push(way.iter().fold(finding, |finding, edge| finding.with_label(edge.label.clone())));
 }

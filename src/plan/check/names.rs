@@ -42,7 +42,8 @@ pub(super) fn across(
         if let Some(first) = names.insert(spec.pipeline.as_str(), document) {
             let message = format!("there are two pipelines of the name `{}`", spec.pipeline);
             let finding = Diagnostic::error("W0208", message, document.label(&path, "again here"))
-                .with_label(first.label(&path, "first here"));
+                .with_label(first.label(&path, "first here"))
+                .with_help("give one of them another name, and its file too");
             findings.push(finding);
         }
     }

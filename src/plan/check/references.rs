@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::settings::{ReferenceError, References};
-use crate::spec::diagnostic::{Diagnostic, Label, did_you_mean};
+use crate::spec::diagnostic::{Diagnostic, Label};
 use crate::spec::tree::{Document, Kind, Node};
 
 /// Keys whose texts are VRL.
@@ -49,24 +49,9 @@ fn judge(written: &str, program: bool, references: &References, label: Label) ->
     }
     match references.resolve(written) {
         Ok(_) => None,
-        Err(error @ ReferenceError::Malformed(_)) => {
-            let finding = Diagnostic::error("W0209", error.to_string(), label);
-            Some(finding.with_help("for the text `${` itself write `$${`"))
-        }
-        Err(ReferenceError::Missing { kind, name, known }) => {
-            let finding = Diagnostic::error("W0201", format!("`${{{kind}:{name}}}` is not set"), label);
-            let help = match did_you_mean(&name, known.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => match kind.as_str() {
-                    "var" => format!("add `{name}` to `vars` of weir.yaml"),
-                    "secret" => format!(
-                        "set WEIR_SECRET_{}, or put a file `{name}` where `secrets.files` points",
-                        name.to_uppercase()
-                    ),
-                    _ => format!("set the variable {name}"),
-                },
-            };
-            Some(finding.with_help(help))
+        Err(error) => {
+            let code = if matches!(error, ReferenceError::Missing { .. }) { "W0201" } else { "W0209" };
+            Some(Diagnostic::error(code, error.to_string(), label).with_help(error.help()))
         }
     }
 }

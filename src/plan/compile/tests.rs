@@ -140,8 +140,8 @@ fn what_no_stage_can_do_is_said() {
         "pipeline: p\nhandler: log\nretry: { backoff: [] }\ndlq: \"a {{ .b }}\"\nstages:\n  a_b:\n    source: { topic: t, group: g }\n    handler: log\n  b:\n    source: { topic: t, group: g }\n    handler: log\n",
         &[
             "2:1 W0116 [handler] `handler` stands beside `stages`",
-            "3:10 W0117 [backoff] a list of waits has at least one entry, such as [0s, 5s, 20s]",
-            "4:6 W0117 [\"a {{ .b }}\"] a dead-letter topic holds no record data; write its name",
+            "3:10 W0117 [backoff] there is no wait in this list",
+            "4:6 W0117 [\"a {{ .b }}\"] a dead-letter topic holds no record data",
             "6:3 W0202 [a_b] `a_b` is not a name",
         ],
     );

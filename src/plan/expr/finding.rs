@@ -93,7 +93,7 @@ fn one(source: &str, diagnostic: &Diagnostic, predicate: bool) -> Finding {
     let number = diagnostic.code;
     let said = said(diagnostic);
     let mut finding = match number {
-        200..=211 => Finding::new(SYNTAX, said, span).help(syntax_help(source)),
+        200..=211 => syntax(source, said, span),
         100 | 103 | 630 | 631 => fallible(text, &said, span),
         102 => not_boolean(text, span),
         660 => not_boolean(line.trim_start_matches('!').trim(), span.start..span.start + line.len()),
@@ -114,7 +114,8 @@ fn one(source: &str, diagnostic: &Diagnostic, predicate: bool) -> Finding {
             };
             Finding::new(READ_ONLY, what, span).help("delete in a `remap` or `remove`")
         }
-        105 => unknown_function(text, said, span),
+        105 => unknown_function(text, &said, span),
+        106..=108 => wrong_call(text, said, span),
         701 => unknown_variable(source, text, span),
         _ => Finding::new(INVALID, said, span),
     };
@@ -175,14 +176,50 @@ fn fallible(text: &str, said: &str, span: Range<usize>) -> Finding {
                 "{typed} (another type is then dead-lettered as invalid), ({text}) ?? false, or give the source a schema"
             ))
         }
-        _ => Finding::new(FALLIBLE, format!("this can fail: {said}"), span)
-            .help("add `!` to the function's name (a failure is then dead-lettered as invalid), or `?? VALUE` behind it"),
+        _ => fallible_call(text, said, span),
     }
 }
 
+/// A call or a sum whose arguments may have any type.
+fn fallible_call(text: &str, said: &str, span: Range<usize>) -> Finding {
+    let finding = Finding::new(FALLIBLE, "this can fail, and nothing says what happens then", span);
+    // VRL's own reason, of all that it says.
+    let reason = said.split(": ").find(|part| part.contains("argument type is"));
+    let finding = match reason {
+        Some(reason) => finding.cause(reason.split(" because ").last().unwrap_or(reason)),
+        None => finding.cause("the type of a part of it is not known"),
+    };
+    let name = text.split('(').next().unwrap_or("");
+    let operators = ['+', '-', '*', '/'];
+    let help = if functions::allowed().iter().any(|f| f.identifier() == name) {
+        let call = text.get(name.len()..).unwrap_or("").lines().next().unwrap_or("");
+        format!("{name}!{call} (a failure is then dead-lettered as invalid), or `?? VALUE` behind it")
+    } else if let Some((left, right)) = text.split_once(operators).filter(|_| !text.contains('\n')) {
+        let typed = |part: &str| {
+            let part = part.trim();
+            if part.starts_with(['.', '%']) { format!("int!({part})") } else { part.to_owned() }
+        };
+        let operator = text.get(left.len()..left.len() + 1).unwrap_or("+");
+        let (left, right) = (typed(left), typed(right));
+        format!("say the types: {left} {operator} {right} (or string!, float!), or ({text}) ?? VALUE")
+    } else {
+        "add `!` to the function's name (a failure is then dead-lettered as invalid), or `?? VALUE` behind it"
+            .to_owned()
+    };
+    finding.help(help)
+}
+
 pub(super) fn not_boolean(text: &str, span: Range<usize>) -> Finding {
-    Finding::new(NOT_BOOLEAN, format!("`{text}` is not known to be true or false"), span)
-        .help(format!("{text} == true, or bool!({text})"))
+    if text.is_empty() {
+        let span = if span.is_empty() { 0..usize::MAX } else { span };
+        return Finding::new(NOT_BOOLEAN, "this condition is empty", span)
+            .help("write one, such as .status == \"PAID\", or take the key out");
+    }
+    let finding = Finding::new(NOT_BOOLEAN, format!("`{text}` is not known to be true or false"), span);
+    if text.starts_with(['.', '%']) {
+        return finding.help(format!("{text} == true, or bool!({text})"));
+    }
+    finding.help("compare something, as in .status == \"PAID\"")
 }
 
 fn comparison_help(line: &str) -> String {
@@ -205,17 +242,34 @@ fn wrong_type(source: &str, said: String, span: Range<usize>) -> Finding {
     finding
 }
 
-fn unknown_function(text: &str, said: String, span: Range<usize>) -> Finding {
+fn unknown_function(text: &str, said: &str, span: Range<usize>) -> Finding {
     let name = text.split('(').next().unwrap_or(text).trim_end_matches('!').trim();
     if let Some(reason) = functions::why_denied(name) {
         return Finding::new(UNKNOWN_NAME, format!("`{name}` may not be called here"), span).help(reason);
     }
     let known = functions::allowed().iter().map(|f| f.identifier());
     let finding = Finding::new(UNKNOWN_NAME, format!("there is no function `{name}`"), span);
-    match did_you_mean(name, known) {
+    // VRL guesses too, from further away.
+    let guess = said.split("did you mean \"").nth(1).and_then(|rest| rest.split('"').next());
+    match did_you_mean(name, known).or(guess.filter(|guess| functions::why_denied(guess).is_none())) {
         Some(known) => finding.help(format!("did you mean `{known}`?")),
-        None => finding.cause(said),
+        None => {
+            finding.help("the functions are those of VRL; one that you miss is often a `remap` of two steps")
+        }
     }
+}
+
+/// Arguments that are missing, too many, or of another name.
+fn wrong_call(text: &str, said: String, span: Range<usize>) -> Finding {
+    let name = text.split('(').next().unwrap_or("").trim_end_matches('!');
+    let finding = Finding::new(INVALID, said, span);
+    let Some(function) = functions::allowed().iter().find(|f| f.identifier() == name) else { return finding };
+    let takes: Vec<String> = function
+        .parameters()
+        .iter()
+        .map(|one| if one.required { one.keyword.to_owned() } else { format!("[{}]", one.keyword) })
+        .collect();
+    finding.help(format!("it is called as {name}({})", takes.join(", ")))
 }
 
 fn unknown_variable(source: &str, text: &str, span: Range<usize>) -> Finding {
@@ -228,15 +282,48 @@ fn unknown_variable(source: &str, text: &str, span: Range<usize>) -> Finding {
     finding.help(format!("a path of the value begins with a full stop: .{name}"))
 }
 
-fn syntax_help(source: &str) -> String {
-    let words = if source.contains("{{") {
+/// A syntax error: VRL names its own tokens, which nobody wrote; what stands there says more.
+fn syntax(source: &str, said: String, span: Range<usize>) -> Finding {
+    let rest = source.get(span.start..).unwrap_or("");
+    let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|end| *end > 0);
+    let there = source.get(span.clone()).map(str::trim).filter(|text| !text.is_empty());
+    let there = word.and_then(|end| rest.get(..end)).or(there).unwrap_or("");
+    let bracket = said.contains("expected one of: \"\\n\", \")\"") || said.contains("\"\\n\", \"]\"");
+    let said_of_text = said.contains("string literal");
+    let message = if said.contains("unexpected syntax token") && !there.is_empty() && there.len() <= 40 {
+        format!("syntax error: `{there}` is not expected here")
+    } else if said.contains("unexpected end of program") {
+        "syntax error: the program ends in the middle".to_owned()
+    } else {
+        said
+    };
+    let help = match there {
+        "===" => "compare with `==`",
+        "!==" => "compare with `!=`",
+        "and" => "write `&&`",
+        "or" => "write `||`",
+        "not" => "write `!` before what is not to be",
+        "?" => "write if .. { .. } else { .. }",
+        _ if source.get(..span.start).is_some_and(|before| before.trim_end().ends_with("return")) => {
+            "there is no value behind `return`: write if .. else .., or `abort` to refuse the record"
+        }
+        _ if said_of_text => "close the text with `\"`",
+        _ if bracket => "close the bracket that is open above",
+        _ => syntax_help(source),
+    };
+    Finding::new(SYNTAX, message, span).help(help)
+}
+
+fn syntax_help(source: &str) -> &'static str {
+    if source.contains("{{") {
         "a template belongs into a value; an expression names the path alone: .paid == true"
     } else if source.contains('\'') {
         "VRL strings take double quotes: \"x\" (or s'x')"
     } else if source.contains("if ") && source.contains(": if") {
         "assign the result of `if` to a variable first"
-    } else {
+    } else if source.contains('\n') {
         "one statement a line; with several lines use `|` in YAML, not `>`"
-    };
-    words.to_owned()
+    } else {
+        "a condition compares, as in .status == \"PAID\"; a program assigns, as in .a = .b"
+    }
 }

@@ -247,7 +247,8 @@ pub fn parse_path(text: &str, span: Range<usize>) -> Result<OwnedTargetPath, Box
         return Err(wrong(if text.is_empty() || text.contains(['(', '|', ' ']) {
             "a template takes a path alone, such as .order.id or %key; compute in a `remap` before".to_owned()
         } else {
-            format!("a path of the value begins with a full stop: .{text}")
+            let path = text.trim_start_matches(['$', '.']);
+            format!("a path of the value begins with a full stop: .{path}")
         }));
     }
     if text == "%" || text == "." {

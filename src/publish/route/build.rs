@@ -50,7 +50,8 @@ impl Route {
             }
         };
         if spec.atomic {
-            build.at(&["atomic"], Finding::new(LATER, "`atomic: true` is not available yet", 0..usize::MAX));
+            let finding = Finding::new(LATER, "`atomic: true` is not available yet", 0..usize::MAX);
+            build.at(&["atomic"], finding.help("take `atomic: true` out"));
         }
         match (topic, value) {
             (Some(topic), Some(value)) if build.findings.is_empty() => {
@@ -69,8 +70,9 @@ impl Route {
                 if !place.handler
                     && let Some(key) = route.reads_response()
                 {
-                    let finding =
-                        Finding::new(RESPONSE, "this stage has no handler that could answer", 0..usize::MAX);
+                    let what = "this stage has no handler that could answer";
+                    let help = "add a `handler`, or take the value from the record, such as {{ .id }}";
+                    let finding = Finding::new(RESPONSE, what, 0..usize::MAX).help(help);
                     return Err(vec![TreeFinding::at([key], finding)]);
                 }
                 Ok(route)
@@ -131,7 +133,10 @@ impl Build<'_> {
         match template.resolve(|text| self.references.resolve(text).map(|r| r.expose().to_owned())) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.at(path, Finding::new(finding::UNRESOLVED, error.to_string(), 0..usize::MAX));
+                self.at(
+                    path,
+                    Finding::new(finding::UNRESOLVED, error.to_string(), 0..usize::MAX).help(error.help()),
+                );
                 None
             }
         }
@@ -145,7 +150,10 @@ impl Build<'_> {
         match template.resolve(&mut resolve) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.at(&["value"], Finding::new(finding::UNRESOLVED, error.to_string(), 0..usize::MAX));
+                self.at(
+                    &["value"],
+                    Finding::new(finding::UNRESOLVED, error.to_string(), 0..usize::MAX).help(error.help()),
+                );
                 None
             }
         }
@@ -158,7 +166,7 @@ impl Build<'_> {
         let whole = 0..source.len();
         if let Some(name) = template.as_literal() {
             if let Some(fault) = topic::fault(name) {
-                self.at(&["topic"], Finding::new(TOPIC, fault, whole));
+                self.at(&["topic"], Finding::new(TOPIC, fault, whole).help(topic::help(name)));
                 return None;
             }
             return Some(Topic::Literal(name.into()));
@@ -176,7 +184,7 @@ impl Build<'_> {
         });
         let text: String = literals.collect();
         if let Some(fault) = topic::fault(&text) {
-            self.at(&["topic"], Finding::new(TOPIC, fault, whole));
+            self.at(&["topic"], Finding::new(TOPIC, fault, whole).help(topic::help(&text)));
             return None;
         }
         Some(Topic::Template(template))
@@ -185,12 +193,12 @@ impl Build<'_> {
     fn header(&mut self, name: &str, text: &str) -> Option<(Bytes, Template)> {
         let reserved = name.to_ascii_lowercase().starts_with("weir-");
         if reserved || name.is_empty() || name.contains("{{") || name.contains('\0') {
-            let what = if reserved {
-                "headers beginning with `weir-` are Weir's own"
+            let (what, help) = if reserved {
+                ("headers beginning with `weir-` are Weir's own", "give it another name")
             } else {
-                "a header's name is literal text"
+                ("a header's name is literal text", "write the name itself; the value may be a template")
             };
-            let finding = Finding::new(HEADER, what, 0..name.len());
+            let finding = Finding::new(HEADER, what, 0..name.len()).help(help);
             self.findings.push(TreeFinding::on_key(["headers", name], finding));
             return None;
         }

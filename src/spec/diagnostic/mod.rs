@@ -85,6 +85,14 @@ impl Diagnostic {
         }
     }
 
+    /// A finding that makes its file unusable, of one text: what is wrong, and behind a semicolon what to do.
+    pub fn told(code: &'static str, text: &str, primary: Label) -> Diagnostic {
+        match text.rsplit_once("; ") {
+            Some((message, help)) => Diagnostic::error(code, message, primary).with_help(help),
+            None => Diagnostic::error(code, text, primary),
+        }
+    }
+
     /// A finding that is advice.
     pub fn warning(code: &'static str, message: impl Into<String>, primary: Label) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message, primary) }

@@ -10,10 +10,10 @@ use super::{Kafka, Mechanism, Spec};
 use crate::handler::egress;
 use crate::kafka::options::RESERVED;
 use crate::settings::{self, KafkaSettings, References, Settings};
-use crate::spec::diagnostic::{Diagnostic, did_you_mean};
+use crate::spec::diagnostic::Diagnostic;
 use crate::spec::span::Source;
 use crate::spec::tree::{Document, Path, read};
-use crate::spec::{later, units};
+use crate::spec::{later, misplaced, units};
 
 /// What a process runs with.
 #[derive(Debug, Clone)]
@@ -44,7 +44,10 @@ pub fn load(
     overrides.extend_from_slice(flags);
     overlay::apply(&mut document, &overrides);
     later::settings(&mut document, findings);
-    let spec: Spec = read(&mut document, findings)?;
+    let before = findings.len();
+    let spec = read(&mut document, findings);
+    misplaced::say(findings.get_mut(before..).unwrap_or_default(), || schemars::schema_for!(Spec).to_value());
+    let spec: Spec = spec?;
     let builder = Builder { document: &document, spec: &spec, findings };
     let settings = builder.settings(environment);
     Some(Loaded { settings, egress: spec.egress, document })
@@ -98,7 +101,9 @@ impl Builder<'_> {
         let prefix = self.spec.secrets.env.as_deref().unwrap_or(settings::SECRET_PREFIX);
         let secrets = settings::secrets(files.as_deref(), prefix, environment).unwrap_or_else(|message| {
             let path = Path::root().then("secrets").then("files");
-            self.findings.push(Diagnostic::error("W0102", message, self.document.label(&path, "")));
+            let finding = Diagnostic::error("W0102", message, self.document.label(&path, ""));
+            self.findings
+                .push(finding.with_help("name a folder with a file for each secret, or take `files` out"));
             BTreeMap::new()
         });
         let of_env = References { env: environment.clone(), ..References::default() };
@@ -127,15 +132,9 @@ impl Builder<'_> {
             Ok(resolved) => resolved.expose().to_owned(),
             Err(error) => {
                 let label = self.document.label(path, "");
-                let (code, help) = match &error {
-                    settings::ReferenceError::Missing { name, known, .. } => {
-                        ("W0201", did_you_mean(name, known.iter().map(String::as_str)).map(str::to_owned))
-                    }
-                    settings::ReferenceError::Malformed(_) => ("W0209", None),
-                };
-                let mut finding = Diagnostic::error(code, error.to_string(), label);
-                finding.help = help.map(|near| format!("did you mean `{near}`?"));
-                self.findings.push(finding);
+                let missing = matches!(error, settings::ReferenceError::Missing { .. });
+                let code = if missing { "W0201" } else { "W0209" };
+                self.findings.push(Diagnostic::error(code, error.to_string(), label).with_help(error.help()));
                 text.to_owned()
             }
         }
@@ -226,7 +225,10 @@ impl Builder<'_> {
                 .with_cause("what Weir promises about loss, order and duplicates rests on it")
                 .with_help("take it out")
         } else {
+            let deadline = units::Duration(drain_deadline);
             Diagnostic::error("W0601", "`max.poll.interval.ms` must be longer than `drain_deadline`", label)
+                .with_cause("Kafka would take the partitions away while they are drained")
+                .with_help(format!("raise it above {deadline}, or lower `drain_deadline`"))
         };
         self.findings.push(finding);
     }

@@ -132,16 +132,16 @@ vars: { a: '${secret:x}', b: '${env:NOPE}' }
     let variables = [("WEIR_DRAIN_DEADLINE", "soon"), ("WEIR_KAFKA_BROKER", "c4nary")];
     let (_, findings) = loaded(text, &variables, &[]);
     let expected = "\
-WEIR_DRAIN_DEADLINE: error[W0106]: `soon` is not a duration; write a number and a unit, such as 250ms, 5s, 10m, 1h, 7d
+WEIR_DRAIN_DEADLINE: error[W0106]: `soon` is not a duration; help: write a number and a unit, such as 250ms, 5s, 10m, 1h, 7d
 WEIR_KAFKA_BROKER: warning[W0104]: the variable `WEIR_KAFKA_BROKER` sets nothing; help: did you mean `WEIR_KAFKA_BROKERS`?
 weir.yaml:1:1: error[W0104]: unknown field `lisen`; help: did you mean `listen`?
 weir.yaml:4:17: error[W0601]: `enable.auto.commit` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
 weir.yaml:4:43: error[W0601]: `group.id` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
-weir.yaml:4:56: error[W0601]: `max.poll.interval.ms` must be longer than `drain_deadline`
+weir.yaml:4:56: error[W0601]: `max.poll.interval.ms` must be longer than `drain_deadline`; cause: Kafka would take the partitions away while they are drained; help: raise it above 10s, or lower `drain_deadline`
 weir.yaml:5:22: error[W0106]: `SCRAM-SHA-51` is not known here; help: did you mean `SCRAM-SHA-512`?
 weir.yaml:6:14: error[W0114]: `git` is not available yet; help: take `git` out
 weir.yaml:7:12: error[W0209]: a var may refer to `${env:NAME}` only; cause: vars are shown in plans and logs, secrets never are; help: write ${secret:NAME} where it is needed, in the pipeline
-weir.yaml:7:30: error[W0201]: `${env:NOPE}` is not set
+weir.yaml:7:30: error[W0201]: `${env:NOPE}` is not set; help: set the variable NOPE
 ";
     assert_eq!(findings, expected);
 }

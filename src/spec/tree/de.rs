@@ -46,7 +46,11 @@ pub(super) enum What {
     Type {
         expected: String,
         found: String,
+        /// The fields of the mapping that is expected; none where they are free, or where no mapping is.
+        fields: &'static [&'static str],
     },
+    /// A mapping with one key of these.
+    OneKey(&'static [&'static str]),
     Custom(String),
     /// It follows from a finding that was made already.
     Follows,
@@ -55,6 +59,21 @@ pub(super) enum What {
 impl Fault {
     fn new(what: What) -> Fault {
         Fault { what, place: None }
+    }
+
+    fn of_type(expected: &dyn de::Expected, found: String) -> Fault {
+        Fault::new(What::Type { expected: plain(&expected.to_string()), found, fields: &[] })
+    }
+
+    /// The same, where a mapping with these fields is expected.
+    fn with_fields(mut self, known: &'static [&'static str]) -> Fault {
+        if let What::Type { expected, fields, .. } = &mut self.what
+            && expected == "a mapping"
+            && fields.is_empty()
+        {
+            *fields = known;
+        }
+        self
     }
 }
 
@@ -72,15 +91,15 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Fault {
-        Fault::new(What::Type { expected: plain(&expected.to_string()), found: shown(&found) })
+        Fault::of_type(expected, shown(&found))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Fault {
-        Fault::new(What::Type { expected: plain(&expected.to_string()), found: shown(&found) })
+        Fault::of_type(expected, shown(&found))
     }
 
     fn invalid_length(length: usize, expected: &dyn de::Expected) -> Fault {
-        Fault::new(What::Type { expected: plain(&expected.to_string()), found: format!("{length} of them") })
+        Fault::of_type(expected, format!("{length} of them"))
     }
 
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> Fault {
@@ -315,10 +334,15 @@ impl<'de> de::Deserializer<'de> for NodeReader<'de, '_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.deserialize_map(visitor)
+        match &self.node.kind {
+            Kind::Map(entries) => self.visit_map(entries, visitor),
+            Kind::Null | Kind::Scalar(..) | Kind::List(_) => {
+                self.wrong(&visitor).map_err(|fault| fault.with_fields(fields))
+            }
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -332,7 +356,7 @@ impl<'de> de::Deserializer<'de> for NodeReader<'de, '_> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
         let variant = match &self.node.kind {
@@ -342,7 +366,7 @@ impl<'de> de::Deserializer<'de> for NodeReader<'de, '_> {
                 match (left.next(), left.next()) {
                     (Some(entry), None) => Variant { reader: &self, entry: Some(entry) },
                     (None, _) if !entries.is_empty() => return Err(self.at(Fault::new(What::Follows))),
-                    _ => return Err(self.at(de::Error::custom("this takes exactly one key"))),
+                    _ => return Err(self.at(Fault::new(What::OneKey(variants)))),
                 }
             }
             Kind::Null | Kind::List(_) => return self.wrong(&visitor),
@@ -434,13 +458,15 @@ impl<'a> de::VariantAccess<'a> for Variant<'_, 'a> {
     fn unit_variant(self) -> Result<(), Fault> {
         match self.entry {
             None => Ok(()),
-            Some(_) => Err(de::Error::custom("this word takes no value")),
+            Some(_) => Err(de::Error::custom("this word takes no value; write it alone")),
         }
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'a>>(self, seed: S) -> Result<S::Value, Fault> {
         let Some(entry) = self.entry else {
-            return Err(de::Error::custom("this word needs a value of its own"));
+            return Err(de::Error::custom(
+                "this word needs a value of its own; write it as a key with a value",
+            ));
         };
         let way = Way::Key(&self.reader.way, entry);
         NodeReader { node: &entry.value, skip: self.reader.skip, way }.read(seed)
@@ -452,10 +478,10 @@ impl<'a> de::VariantAccess<'a> for Variant<'_, 'a> {
 
     fn struct_variant<V: Visitor<'a>>(
         self,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.newtype_variant_seed(Visit(visitor))
+        self.newtype_variant_seed(Visit(visitor)).map_err(|fault| fault.with_fields(fields))
     }
 }
 

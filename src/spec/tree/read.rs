@@ -66,22 +66,68 @@ fn finding(document: &Document, fault: &Fault) -> Option<Diagnostic> {
             Some(
                 Diagnostic::error("W0107", format!("`{key}` has no value"), label)
                     .with_cause("a key without a value is not the same as no key")
-                    .with_help("give it a value, or take the key out"),
+                    .with_help(
+                        "give it a value (what belongs to it is indented further), or take the key out",
+                    ),
             )
         }
-        What::Type { expected, found } => {
-            let label = label(String::new());
-            let name = if place.path.segments().is_empty() {
-                "this file".to_owned()
-            } else {
-                format!("`{}`", place.path)
-            };
-            Some(Diagnostic::error("W0106", format!("{name} takes {expected}, not {found}"), label))
+        What::Type { expected, found, fields } => {
+            Some(wrong_type(document, place, expected, found, fields, label(String::new())))
         }
+        What::OneKey(known) => Some(
+            Diagnostic::error("W0106", format!("{} takes one key", owner(place)), label(String::new()))
+                .with_help(format!("write one of {}", known.join(", "))),
+        ),
         // A mapping that means nothing without what was wrong in it.
         What::Custom(_) if lacks_something(document, place) => None,
-        What::Custom(message) => Some(Diagnostic::error("W0106", message.clone(), label(String::new()))),
+        What::Custom(message) => Some(Diagnostic::told("W0106", message, label(String::new()))),
     }
+}
+
+/// What a message calls the node of a place.
+fn owner(place: &Place) -> String {
+    if place.path.segments().is_empty() { "this file".to_owned() } else { format!("`{}`", place.path) }
+}
+
+fn wrong_type(
+    document: &Document,
+    place: &Place,
+    expected: &str,
+    found: &str,
+    fields: &[&str],
+    label: Label,
+) -> Diagnostic {
+    let owner = owner(place);
+    let node = document.nearest(&place.path);
+    let key = match place.path.segments().last() {
+        Some(super::Segment::Key(key)) => format!("{key}: "),
+        Some(super::Segment::Index(_)) | None => String::new(),
+    };
+    let help = match (expected, &node.kind) {
+        ("a list", Kind::Scalar(text, _)) if text.starts_with('-') => {
+            "write a space behind each `-`".to_owned()
+        }
+        ("a list", Kind::Scalar(text, _))
+            if text.chars().count() <= 60 && !text.contains(['\n', ',', '"']) =>
+        {
+            format!("write a list: {key}[{text}]")
+        }
+        ("a list", _) => "begin each item with `- `".to_owned(),
+        ("a mapping", _) if place.path.segments().is_empty() => {
+            format!("write keys and values, such as {}: ..", fields.first().unwrap_or(&"key"))
+        }
+        ("a mapping", _) if fields.is_empty() => format!("write keys and values: {key}{{ NAME: VALUE }}"),
+        ("a mapping", _) => format!("write a block; its fields are {}", fields.join(", ")),
+        ("a text", _) => "write one text, without brackets".to_owned(),
+        ("true or false", _) => "write true or false, without quotes".to_owned(),
+        ("a whole number", _) => "write digits alone, such as 8".to_owned(),
+        ("a whole number above 0", _) => "write digits alone, 1 or more".to_owned(),
+        _ => {
+            let message = format!("{owner} cannot be {found}");
+            return Diagnostic::error("W0106", message, label).with_help(format!("write {expected}"));
+        }
+    };
+    Diagnostic::error("W0106", format!("{owner} takes {expected}, not {found}"), label).with_help(help)
 }
 
 fn unknown(
@@ -112,7 +158,11 @@ fn unknown_word(word: &str, known: &[&str], label: impl Fn(String) -> Label) -> 
     let finding = Diagnostic::error("W0106", format!("`{word}` is not known here"), label(text));
     match did_you_mean(word, known.iter().copied()) {
         Some(near) => finding.with_help(format!("did you mean `{near}`?")),
-        None => finding,
+        None => finding.with_help(format!(
+            "write {}{}",
+            if known.len() > 1 { "one of " } else { "" },
+            known.join(", ")
+        )),
     }
 }
 
@@ -142,5 +192,8 @@ fn missing(document: &Document, place: &Place, field: &str) -> Option<Diagnostic
             Label::new(&document.source, span, format!("needs `{field}`"))
         }
     };
-    Some(Diagnostic::error("W0105", format!("{owner} lacks the field `{field}`"), label))
+    Some(
+        Diagnostic::error("W0105", format!("{owner} lacks the field `{field}`"), label)
+            .with_help(format!("add it: {field}: ..")),
+    )
 }

@@ -50,7 +50,7 @@ impl Word {
         }
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
-            return Word::Unclear("infinity and not-a-number have no form in JSON: write it in quotes");
+            return Word::Unclear("infinity and not-a-number have no form in JSON; write it in quotes");
         }
         if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') || text.len() > 400 {
             return Word::Text;
@@ -65,7 +65,7 @@ impl Word {
         };
         if radix("0x", u8::is_ascii_hexdigit) || radix("0o", |b| (b'0'..=b'7').contains(b)) {
             return Word::Unclear(
-                "hexadecimal and octal numbers are not taken: write the number in decimal, or in quotes",
+                "hexadecimal and octal numbers are not taken; write the number in decimal, or in quotes",
             );
         }
         if is_float(unsigned) { text.parse().map_or(Word::Text, finite) } else { Word::Text }
@@ -75,11 +75,11 @@ impl Word {
 fn whole(text: &str, digits: &str) -> Word {
     if digits.len() > 1 && digits.starts_with('0') {
         return Word::Unclear(
-            "a number with a leading zero is octal for some tools and decimal for others: leave the zero out, or write it in quotes",
+            "a number with a leading zero is octal for some tools and decimal for others; leave the zero out, or write it in quotes",
         );
     }
     let too_large =
-        Word::Unclear("a whole number of more than 64 bits would lose digits: write it in quotes");
+        Word::Unclear("a whole number of more than 64 bits would lose digits; write it in quotes");
     if text.starts_with('-') {
         text.parse().map_or(too_large, Word::Signed)
     } else {
@@ -91,7 +91,7 @@ fn finite(number: f64) -> Word {
     if number.is_finite() {
         Word::Float(number)
     } else {
-        Word::Unclear("this number is too large: write it in quotes")
+        Word::Unclear("this number is too large; write it in quotes")
     }
 }
 

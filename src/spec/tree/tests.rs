@@ -131,12 +131,12 @@ fn every_finding_of_a_typed_file_comes_in_one_go() {
     let shown: String = findings.iter().map(diagnostic::short).collect();
     let expected = "\
 a.yaml:1:1: error[W0104]: unknown field `nam`; help: did you mean `name`?
-a.yaml:2:8: error[W0106]: `count` takes a whole number, not the text `many`
-a.yaml:3:1: error[W0107]: `when` has no value; cause: a key without a value is not the same as no key; help: give it a value, or take the key out
+a.yaml:2:8: error[W0106]: `count` takes a whole number, not the text `many`; help: write digits alone, such as 8
+a.yaml:3:1: error[W0107]: `when` has no value; cause: a key without a value is not the same as no key; help: give it a value (what belongs to it is indented further), or take the key out
 a.yaml:5:23: error[W0106]: `alpa` is not known here; help: did you mean `alpha`?
-a.yaml:6:7: error[W0105]: `inner[1]` lacks the field `topic`
-a.yaml:7:6: error[W0106]: `inner[2]` takes a mapping, not a list
-a.yaml:8:7: error[W0106]: `inner[3].topic` takes a text, not a list
+a.yaml:6:7: error[W0105]: `inner[1]` lacks the field `topic`; help: add it: topic: ..
+a.yaml:7:6: error[W0106]: `inner[2]` takes a mapping, not a list; help: write a block; its fields are topic, kind
+a.yaml:8:7: error[W0106]: `inner[3].topic` takes a text, not a list; help: write one text, without brackets
 a.yaml:9:1: error[W0104]: unknown field `foo`; help: the fields are name, count, inner, when
 ";
     assert_eq!(shown, expected);

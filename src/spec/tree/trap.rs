@@ -35,13 +35,36 @@ pub(super) fn syntax(source: &Arc<Source>, at: usize, error: &ScanError) -> Diag
         let info = error.info().replace(['`', '\''], "");
         let finding =
             Diagnostic::error("W0101", "this is not YAML", Label::new(source, Span::new(at, at), info));
+        if let Some((colon, key)) = no_space(source, at) {
+            let label = Label::new(source, colon, "a space belongs behind it");
+            return Diagnostic::error("W0101", "there is no space behind the colon", label)
+                .with_help(format!("write {key}: .."));
+        }
         match error.kind() {
             ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidIndentation => {
                 finding.with_help("look at the indentation of this line and of the one above it")
             }
             ErrorKind::UnclosedQuotedScalar => finding.with_help("close the quote that begins here"),
-            _ => finding,
+            _ => {
+                finding.with_help("look at this line and at the one above it: quotes, brackets, indentation")
+            }
         }
+    })
+}
+
+/// The colon of `key:value` in the line of the error, or in the one above it, and the key.
+fn no_space(source: &Source, at: usize) -> Option<(Span, &str)> {
+    let line = source.position(at).line;
+    [line, line.saturating_sub(1)].into_iter().filter(|line| *line > 0).find_map(|line| {
+        let span = source.line_span(line);
+        let text = source.slice(span);
+        let key = text.trim_start_matches([' ', '-']);
+        let from = text.len() - key.len();
+        let end = key.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))?;
+        let rest = key.get(end..)?.strip_prefix(':')?;
+        let glued = end > 0 && !rest.starts_with([' ', '/']) && !rest.is_empty() && !rest.contains(": ");
+        let colon = span.start + from + end;
+        glued.then_some((Span::new(colon, colon + 1), key.get(..end)?))
     })
 }
 
@@ -170,6 +193,17 @@ fn quoting(
             "YAML reads `{` as the beginning of a mapping",
             quote(),
         );
+    }
+    if let Some(open) = value.chars().next().filter(|c| matches!(c, '{' | '[')) {
+        let close = if open == '{' { '}' } else { ']' };
+        if value.matches(open).count() > value.matches(close).count() {
+            let label =
+                Label::new(source, Span::new(place.value.start, place.value.start + 1), "it opens here");
+            return Some(
+                Diagnostic::error("W0101", format!("`{open}` is not closed"), label)
+                    .with_help(format!("close it with `{close}`, or quote the value if it is a text")),
+            );
+        }
     }
     if rest.starts_with(['{', '[']) && inner.is_some() {
         return say(
