@@ -26,7 +26,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.transforms.[].decrypt", &[], 1),
     ("stage.transforms.[].plugin", &[], 1),
     ("stage.handler.sql", &[], 1),
-    ("stage.handler.webhook.proxy", &[], 0),
     ("stage.publish.[].schema", &[], 0),
     ("stage.publish.[].register", &[], 0),
     ("stage.publish.[].sign", &[], 0),

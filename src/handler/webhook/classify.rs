@@ -26,6 +26,8 @@ pub(super) enum Fault {
     Connect(String),
     /// A certificate, host name or handshake fault.
     Tls(String),
+    /// A proxy refuses our credentials.
+    Credentials(String),
     /// A limit ran out.
     Timeout(Phase, Duration),
     /// The connection broke after the request had begun.
@@ -76,6 +78,7 @@ pub(super) fn fault(action: &str, fault: Fault) -> Failure {
         ),
         Fault::Connect(why) => retry(Code::Connect, &format!("no connection: {why}"), None),
         Fault::Tls(why) => Failure::hold(Code::Tls, HoldCause::Tls, format!("{action}: TLS failed: {why}")),
+        Fault::Credentials(why) => Failure::hold(Code::Auth, HoldCause::Auth, format!("{action}: {why}")),
         Fault::Timeout(phase, limit) => {
             let limit = crate::spec::units::Duration(limit);
             retry(Code::Timeout, &format!("no answer within {limit} ({phase})"), None)

@@ -7,11 +7,12 @@ use tokio::sync::Semaphore;
 
 use super::body::BodyPlan;
 use super::cloudevent::CloudEvents;
-use super::connect::Limits;
+use super::connect::{Limits, Ways};
 use super::headers::Headers;
 use super::oauth2::Tokens;
 use super::pool::Pool;
 use super::probe::Bare;
+use super::proxy::Proxy;
 use super::request::Plan;
 use super::rules::Rules;
 use super::sign::Signer;
@@ -40,6 +41,7 @@ struct Parts {
     tls: Tls,
     rules: Rules,
     bare: Option<Bare>,
+    proxy: Option<Proxy>,
 }
 
 /// Compiles a block. Every problem at once, each at its key.
@@ -48,7 +50,7 @@ pub(super) fn compile(
     context: &Context,
     references: &References,
 ) -> Result<Webhook, Vec<Problem>> {
-    let Parts { url, mut headers, template, cloudevents, signer, tokens, tls, rules, bare } =
+    let Parts { url, mut headers, template, cloudevents, signer, tokens, tls, rules, bare, proxy } =
         parts(spec, context, references)?;
     add_fixed(&mut headers, spec, context);
     let max = usize::try_from(spec.max_body.0).unwrap_or(usize::MAX);
@@ -81,9 +83,7 @@ pub(super) fn compile(
         reads_id,
         needs_answer: context.reads_answer,
         wire: Wire {
-            egress: Arc::clone(&context.egress),
-            tls,
-            limits: limits(spec),
+            ways: Ways { egress: Arc::clone(&context.egress), tls, proxy, limits: limits(spec) },
             pool: Pool::new(at_once),
         },
         tokens,
@@ -131,8 +131,10 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
     let bare = url.as_ref().map(|url| Bare::compile(spec.probe, url)).transpose();
     let bare = bare.map(Option::flatten).map_err(|problem| found("", vec![problem]));
+    let proxy = spec.proxy.as_ref().map(|written| Proxy::compile(written, references)).transpose();
+    let proxy = proxy.map_err(|problem| found("proxy", vec![problem]));
     found("", limits_problems(spec));
-    match (url, headers, template, cloudevents, signer, tokens, tls, rules, bare) {
+    match (url, headers, template, cloudevents, signer, tokens, tls, rules, bare, proxy) {
         (
             Some(url),
             Some(headers),
@@ -143,8 +145,9 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
             Ok(tls),
             Ok(rules),
             Ok(bare),
+            Ok(proxy),
         ) if problems.is_empty() => {
-            Ok(Parts { url, headers, template, cloudevents, signer, tokens, tls, rules, bare })
+            Ok(Parts { url, headers, template, cloudevents, signer, tokens, tls, rules, bare, proxy })
         }
         _ => Err(problems),
     }

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::classify::{Fault, Phase};
+use super::proxy::Proxy;
 use super::tls::Tls;
 use crate::handler::egress::Egress;
 use crate::telemetry::clock;
@@ -58,34 +59,46 @@ pub(super) struct Limits {
     pub(super) total: Duration,
 }
 
-/// Connects to `origin`. `deadline` is the attempt's own.
-pub(super) async fn connect(
-    egress: &Egress,
-    tls: &Tls,
-    origin: &Origin,
-    limits: &Limits,
-    deadline: Instant,
-) -> Result<Metered, Fault> {
-    let host = match &origin.host {
-        Host::Domain(name) => Host::Domain(name.as_str()),
-        Host::Ipv4(ip) => Host::Ipv4(*ip),
-        Host::Ipv6(ip) => Host::Ipv6(*ip),
-    };
-    let resolve = egress.resolve(&host, origin.port);
-    let found = within(Phase::Dns, limits.dns, deadline, resolve).await?;
+/// What new connections are made by.
+#[derive(Debug)]
+pub(super) struct Ways {
+    pub(super) egress: Arc<Egress>,
+    pub(super) tls: Tls,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) limits: Limits,
+}
+
+/// Connects to `origin`, or to the proxy for it. `deadline` is the attempt's own.
+pub(super) async fn connect(ways: &Ways, origin: &Origin, deadline: Instant) -> Result<Metered, Fault> {
+    let Ways { egress, tls, proxy, limits } = ways;
+    let (host, port) = proxy.as_ref().map_or((&origin.host, origin.port), |proxy| (&proxy.host, proxy.port));
+    let name = borrowed(host);
+    let found = within(Phase::Dns, limits.dns, deadline, egress.resolve(&name, port)).await?;
     let found = found.map_err(|error| Fault::Dns(error.to_string()))?;
-    let vetted = vet(egress, origin, &found)?;
-    let tcp = dial(&vetted, limits.connect, deadline).await?;
+    let vetted = vet(egress, host, origin.https, &found)?;
+    let mut tcp = dial(&vetted, limits.connect, deadline).await?;
     // Small requests: waiting to fill a packet would only delay them. Without it they are late, not lost.
     tcp.set_nodelay(true).unwrap_or_default();
     let stream = if origin.https {
+        if let Some(proxy) = proxy {
+            tcp = within(Phase::Connect, limits.connect, deadline, proxy.tunnel(tcp, origin)).await??;
+        }
         let config = tls.config(egress).map_err(Fault::Tls)?;
+        let host = borrowed(&origin.host);
         let tls = agree(config, &host, tcp);
         Stream::Tls(Box::new(within(Phase::Tls, limits.tls, deadline, tls).await??))
     } else {
         Stream::Plain(tcp)
     };
     Ok(Metered { stream, traffic: Arc::default() })
+}
+
+fn borrowed(host: &Host) -> Host<&str> {
+    match host {
+        Host::Domain(name) => Host::Domain(name.as_str()),
+        Host::Ipv4(ip) => Host::Ipv4(*ip),
+        Host::Ipv6(ip) => Host::Ipv6(*ip),
+    }
 }
 
 /// Runs a step until its limit or the attempt's deadline, whichever comes first.
@@ -99,12 +112,12 @@ pub(super) async fn within<T>(
     timeout_at(until.into(), step).await.map_err(|_| Fault::Timeout(phase, limit))
 }
 
-fn vet(egress: &Egress, origin: &Origin, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fault> {
-    let host = origin.host.to_string();
+fn vet(egress: &Egress, host: &Host, https: bool, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fault> {
+    let host = host.to_string();
     let mut refused = None;
     let mut vetted = Vec::with_capacity(found.len());
     for address in found {
-        match egress.judge(&host, origin.https, *address) {
+        match egress.judge(&host, https, *address) {
             Ok(()) => vetted.push(*address),
             Err(refusal) => refused = refused.or(Some((address.ip(), refusal))),
         }

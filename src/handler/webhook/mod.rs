@@ -19,6 +19,7 @@ mod pool;
 mod wire;
 mod pace;
 mod probe;
+mod proxy;
 mod classify;
 mod rules;
 mod item;
@@ -32,6 +33,8 @@ mod testing;
 mod tests;
 #[cfg(test)]
 mod authorities;
+#[cfg(test)]
+mod proxy_tests;
 #[cfg(test)]
 mod tls_tests;
 #[cfg(test)]
@@ -157,13 +160,13 @@ impl Handler for Webhook {
     }
 
     fn endpoint(&self, event: &Event, id: Option<&str>) -> Option<String> {
-        let shown = self.plan.shown(event, id, &self.wire.egress)?;
+        let shown = self.plan.shown(event, id, &self.wire.ways.egress)?;
         Some(format!("{} {shown}", self.plan.method))
     }
 
     fn tidy(&self, now: Instant) {
         self.wire.pool.tidy(now);
-        self.wire.egress.pace.tidy(now);
+        self.wire.ways.egress.pace.tidy(now);
     }
 }
 
@@ -171,7 +174,7 @@ impl Webhook {
     async fn one(&self, call: &Call<'_>) -> Result<Answer, Failure> {
         let slot = self.slot().await;
         let (answer, shown) =
-            self.request(|| self.plan.prepare(call, &self.wire.egress, clock::wall())).await?;
+            self.request(|| self.plan.prepare(call, &self.wire.ways.egress, clock::wall())).await?;
         drop(slot);
         let about = About { event: call.event, attempt: call.attempt, id: call.id };
         self.judge(Some(about), answer, &shown, &call.notes)
@@ -179,7 +182,7 @@ impl Webhook {
 
     /// What a call brings to a batch, and which batch it may join.
     fn item(&self, call: &Call<'_>) -> Result<(Group, Item), Failure> {
-        self.plan.item(call, &self.wire.egress, !self.rules.is_empty())
+        self.plan.item(call, &self.wire.ways.egress, !self.rules.is_empty())
     }
 
     /// Sends a batch of at least one item, with a slot in hand.
@@ -257,7 +260,7 @@ impl Webhook {
     }
 
     fn bounds(&self) -> Bounds<'_> {
-        let (start, limits) = (clock::now(), &self.wire.limits);
+        let (start, limits) = (clock::now(), &self.wire.ways.limits);
         Bounds { limits, start, deadline: start + limits.total, max_response: self.max_response }
     }
 
@@ -266,7 +269,7 @@ impl Webhook {
         prepare: impl Fn() -> Result<Prepared, Failure>,
     ) -> Result<(Answer, Arc<str>), Failure> {
         let mut prepared = prepare()?;
-        let pace = &self.wire.egress.pace;
+        let pace = &self.wire.ways.egress.pace;
         if let Some(at) = pace.place(&prepared.origin, self.interval, clock::now()) {
             tokio::time::sleep_until(at.into()).await;
             // Its time and its span are those of the request.

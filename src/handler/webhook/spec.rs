@@ -68,7 +68,7 @@ pub struct Spec {
     /// Certificates in place of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// The URL of a proxy.
+    /// An HTTP proxy: `http://[user:password@]host[:port]`. The address guard judges it in place of the receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
     /// The limit over everything, the answer's body included; at most 10m.

@@ -12,11 +12,9 @@ use tokio::time::timeout_at;
 
 use super::classify::{Fault, Phase};
 use super::client::{Bounds, Exchange, Live};
-use super::connect::{self, Limits, Origin};
+use super::connect::{self, Origin, Ways};
 use super::pool::{First, Pool, Way};
 use super::shared::Shared;
-use super::tls::Tls;
-use crate::handler::egress::Egress;
 use crate::outcome::Answer;
 use crate::telemetry::clock;
 
@@ -26,9 +24,7 @@ const SENDINGS: usize = 3;
 /// The connections of a handler, and what new ones are made by.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) egress: Arc<Egress>,
-    pub(super) tls: Tls,
-    pub(super) limits: Limits,
+    pub(super) ways: Ways,
     pub(super) pool: Pool,
 }
 
@@ -49,10 +45,13 @@ impl Wire {
         for sending in 0..SENDINGS {
             let now = if sending == 0 { bounds.start } else { clock::now() };
             let way = if rested { Way::New(None) } else { self.way(origin, now, bounds).await? };
-            let sent = match request.take() {
+            let mut sent = match request.take() {
                 Some(request) => request,
                 None => again()?,
             };
+            if let Some(proxy) = self.ways.proxy.as_ref().filter(|_| !origin.https) {
+                proxy.address(origin, &mut sent);
+            }
             let exchange = match way {
                 Way::Resting(mut live) => {
                     rested = true;
@@ -93,11 +92,15 @@ impl Wire {
         request: Sent,
         bounds: Bounds<'_>,
     ) -> Result<Exchange, Fault> {
-        let stream = connect::connect(&self.egress, &self.tls, origin, &self.limits, bounds.deadline).await?;
+        let stream = connect::connect(&self.ways, origin, bounds.deadline).await?;
         if stream.is_h2() {
-            let (shared, connection) =
-                connect::within(Phase::Connect, self.limits.connect, bounds.deadline, Shared::open(stream))
-                    .await??;
+            let (shared, connection) = connect::within(
+                Phase::Connect,
+                self.ways.limits.connect,
+                bounds.deadline,
+                Shared::open(stream),
+            )
+            .await??;
             let driver = async move { drop(connection.await) };
             self.pool.share(origin, &shared, driver, clock::now());
             drop(first);
