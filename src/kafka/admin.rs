@@ -54,6 +54,13 @@ impl Admin {
         Ok((client.fetch_cluster_id(TIMEOUT).unwrap_or_default(), nodes))
     }
 
+    /// The names of all topics that this client may see. Blocks.
+    pub fn topics(&self) -> Result<Vec<String>, KafkaError> {
+        let metadata = self.client.inner().fetch_metadata(None, TIMEOUT)?;
+        let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        Ok(there.map(|topic| topic.name().to_owned()).collect())
+    }
+
     /// Whether each topic exists, and its id. Blocks.
     pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSeen>, KafkaError> {
         let Some(first) = topics.first() else { return Ok(Vec::new()) };

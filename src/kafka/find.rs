@@ -26,11 +26,19 @@ pub enum Begin {
     At(i64),
 }
 
+/// Where the partitions of a group begin that have no offset.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) begin: Begin,
+    /// The topics that were there when it began, where topics come and go: all others begin at their beginning.
+    pub(crate) first: Option<&'a BTreeSet<String>>,
+}
+
 /// Looks everything up. The first error ends it; the caller tries again.
 pub(crate) fn find<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     partitions: &[Partition],
-    begin: Begin,
+    beginning: Beginning<'_>,
     epoch: u64,
     known_count: &dyn Fn(&[u8]) -> Option<u32>,
 ) -> Result<Vec<Found>, KafkaError> {
@@ -51,10 +59,11 @@ pub(crate) fn find<C: ConsumerContext>(
             None => {
                 let seen = new.look(partition, *count)?;
                 partitions = seen.write;
-                if seen.is_new(partition) {
+                let later = beginning.first.is_some_and(|first| !first.contains(&*partition.topic));
+                if later || seen.is_new(partition) {
                     log_start
                 } else {
-                    resolve(consumer, partition, begin, log_start, log_end)?
+                    resolve(consumer, partition, beginning.begin, log_start, log_end)?
                 }
             }
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::expr::{TreeFinding, finding};
+use super::pattern::Pattern;
 use super::place;
 use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
 use crate::deliver::breaker::Numbers;
@@ -231,6 +232,10 @@ impl Compiler<'_, '_> {
             }
             topics.push(name);
         }
+        let pattern = match &written.pattern {
+            Some(text) => Some(self.pattern(text, &path.then("pattern"))?),
+            None => None,
+        };
         let group = match &written.group {
             Some(group) => self.resolve(group, &path.then("group"))?,
             None => format!("weir.{service}"),
@@ -247,12 +252,30 @@ impl Compiler<'_, '_> {
         };
         Some(Source {
             topics,
+            pattern,
             group,
             start,
             format: written.format,
             on_tombstone: written.on_tombstone,
             on_out_of_range: written.on_out_of_range,
         })
+    }
+
+    fn pattern(&mut self, text: &str, path: &Path) -> Option<Pattern> {
+        let text = self.resolve(text, path)?;
+        match Pattern::new(&text) {
+            Ok(pattern) => Some(pattern),
+            Err(why) => {
+                let label = self.document.label(path, why);
+                let finding = Diagnostic::error(TOPIC, "this is no pattern of topics", label);
+                self.findings.push(
+                    finding.with_help(
+                        r"write a regular expression over whole names, such as 'shop\.orders\.v\d+'",
+                    ),
+                );
+                None
+            }
+        }
     }
 
     fn resolve(&mut self, text: &str, path: &Path) -> Option<String> {

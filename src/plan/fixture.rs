@@ -20,6 +20,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
         revision: Revision::of(""),
         source: Source {
             topics: vec!["in".into()],
+            pattern: None,
             group: "weir.orders".into(),
             start: Start::Earliest,
             format: Format::Json,

@@ -5,6 +5,7 @@ pub mod check;
 mod compile;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod pattern;
 mod place;
 mod stage;
 
@@ -12,4 +13,5 @@ pub use crate::spec::pipeline::Order;
 pub use crate::spec::source::{OnOutOfRange, OnTombstone};
 pub use crate::transform::Step;
 pub use compile::{Environment, compile};
+pub use pattern::Pattern;
 pub use stage::{DeadLetters, Plan, Revision, Source, Stage, Start};

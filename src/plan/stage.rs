@@ -12,6 +12,7 @@ use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
 use crate::handler::Handler;
+use crate::plan::Pattern;
 use crate::plan::expr::Surroundings;
 use crate::publish::route::Route;
 use crate::spec::pipeline::Order;
@@ -106,8 +107,10 @@ pub struct Stage {
 /// Where a stage's records come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The topics, at least one.
+    /// The topics, at least one where there is no pattern.
     pub topics: Vec<String>,
+    /// Which topics, in place of their names.
+    pub pattern: Option<Pattern>,
     /// The consumer group.
     pub group: String,
     /// Where a group begins that never committed.

@@ -48,7 +48,11 @@ async fn create(
         return Ok(false);
     }
     let mut count = 1;
-    for source in &stage.source.topics {
+    let taken = match &stage.source.pattern {
+        Some(pattern) => all_topics(admin).await?.into_iter().filter(|name| pattern.takes(name)).collect(),
+        None => Vec::new(),
+    };
+    for source in stage.source.topics.iter().chain(&taken) {
         count = count.max(partitions(admin, source).await?.unwrap_or(1));
     }
     match embedded {
@@ -56,6 +60,12 @@ async fn create(
         None => admin.create_topic(topic, count, RETENTION).await?,
     }
     Ok(true)
+}
+
+async fn all_topics(admin: &Admin) -> Result<Vec<String>, KafkaError> {
+    let admin = admin.clone();
+    let asked = tokio::task::spawn_blocking(move || admin.topics()).await;
+    asked.unwrap_or_else(|_| Err(KafkaError::timed_out("asking for the topics")))
 }
 
 async fn partitions(admin: &Admin, topic: &str) -> Result<Option<u32>, KafkaError> {

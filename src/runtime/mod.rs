@@ -188,7 +188,9 @@ impl Runtime {
                 .stages
                 .iter()
                 .map(|running| watch::Reader {
-                    topics: running.plan.source.topics.clone(),
+                    topics: running.plan.source.topics.iter().map(|name| Arc::from(name.as_str())).collect(),
+                    pattern: running.plan.source.pattern.clone(),
+                    taken: None,
                     poll: running.stopper(),
                     engine: Arc::clone(&running.engine),
                 })

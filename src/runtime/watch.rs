@@ -14,6 +14,7 @@ use crate::flow::engine::Engine;
 use crate::kafka::admin::Admin;
 use crate::kafka::poll::PollHandle;
 use crate::kafka::{KafkaError, Partition, TopicSeen};
+use crate::plan::Pattern;
 
 const EVERY: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,26 +31,56 @@ pub(super) struct Watch {
 
 /// A stage.
 pub(super) struct Reader {
-    pub(super) topics: Vec<String>,
+    /// The topics that its file names.
+    pub(super) topics: Vec<Arc<str>>,
+    /// Which topics it takes, where its file names none.
+    pub(super) pattern: Option<Pattern>,
+    /// What it takes by its pattern; `None` before the first look.
+    pub(super) taken: Option<Vec<Arc<str>>>,
     pub(super) poll: PollHandle,
     pub(super) engine: Arc<Engine>,
 }
 
+impl Reader {
+    fn reads(&self, topic: &str) -> bool {
+        self.topics.iter().chain(self.taken.iter().flatten()).any(|name| **name == *topic)
+    }
+
+    /// Subscribes to what the pattern takes of all topics, where that has changed.
+    fn take(&mut self, all: &[String]) {
+        let Some(pattern) = &self.pattern else { return };
+        let mut taken: Vec<Arc<str>> =
+            all.iter().filter(|name| pattern.takes(name)).map(|name| Arc::from(name.as_str())).collect();
+        taken.sort_unstable();
+        if self.taken.as_ref() == Some(&taken) {
+            return;
+        }
+        if taken.is_empty() {
+            warn!(%pattern, "no topic is there that the pattern takes; looking every 10 s");
+        }
+        self.poll.subscribe(taken.iter().map(ToString::to_string).collect());
+        self.taken = Some(taken);
+    }
+}
+
 struct Look {
     cluster: (String, usize),
+    /// The names of all, where a pattern asks for them.
+    all: Option<Vec<String>>,
     topics: Vec<TopicSeen>,
     ends: HashMap<Partition, i64>,
 }
 
+/// What to look at.
+struct Asked {
+    all: bool,
+    topics: Vec<Arc<str>>,
+    assigned: Vec<Partition>,
+}
+
 impl Watch {
     /// Looks until told to stop.
-    pub(super) async fn run(self, stop: CancellationToken) {
-        let topics: Vec<Arc<str>> = {
-            let mut names: Vec<&String> = self.readers.iter().flat_map(|reader| &reader.topics).collect();
-            names.sort_unstable();
-            names.dedup();
-            names.into_iter().map(|name| Arc::from(name.as_str())).collect()
-        };
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut known: BTreeMap<Arc<str>, TopicId> = BTreeMap::new();
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -59,12 +90,9 @@ impl Watch {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let (admin, asked) = (self.admin.clone(), topics.clone());
-            let mut assigned: Vec<Partition> =
-                self.readers.iter().flat_map(|reader| reader.engine.assigned()).collect();
-            assigned.sort_unstable();
-            assigned.dedup();
-            let looking = tokio::task::spawn_blocking(move || look(&admin, &asked, &assigned));
+            let (admin, asked) = (self.admin.clone(), self.ask());
+            let topics = asked.topics.clone();
+            let looking = tokio::task::spawn_blocking(move || look(&admin, &asked));
             let look = tokio::select! {
                 biased;
                 // The look-up ends by itself; nobody needs its answer.
@@ -76,39 +104,63 @@ impl Watch {
                 Ok(Err(error)) => {
                     debug!(%error, "asking the cluster");
                     self.seen.lock().unwrap_or_else(PoisonError::into_inner).up = Some(false);
+                    if self.readers.iter().any(|reader| reader.pattern.is_some() && reader.taken.is_none()) {
+                        // It reads nothing until its topics are known.
+                        ticks.reset_after(SECOND);
+                    }
                 }
                 Err(_) => return,
             }
         }
     }
 
-    fn compare(&self, topics: &[Arc<str>], look: Look, known: &mut BTreeMap<Arc<str>, TopicId>) {
+    fn ask(&self) -> Asked {
+        let of_reader = |reader: &Reader| -> Vec<Arc<str>> {
+            reader.topics.iter().chain(reader.taken.iter().flatten()).cloned().collect()
+        };
+        let mut topics: Vec<Arc<str>> = self.readers.iter().flat_map(of_reader).collect();
+        let mut assigned: Vec<Partition> =
+            self.readers.iter().flat_map(|reader| reader.engine.assigned()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        assigned.sort_unstable();
+        assigned.dedup();
+        Asked { all: self.readers.iter().any(|reader| reader.pattern.is_some()), topics, assigned }
+    }
+
+    fn compare(&mut self, topics: &[Arc<str>], look: Look, known: &mut BTreeMap<Arc<str>, TopicId>) {
         let (cluster_id, nodes) = look.cluster;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             KafkaStatus { up: Some(true), cluster_id, nodes };
+        if let Some(all) = &look.all {
+            self.readers.iter_mut().for_each(|reader| reader.take(all));
+        }
         self.readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
         for (topic, seen) in topics.iter().zip(look.topics) {
-            let reads = |reader: &&Reader| reader.topics.iter().any(|name| **name == **topic);
             let is_there = seen != TopicSeen::Missing;
-            self.readers.iter().filter(reads).for_each(|reader| reader.engine.saw_topic(topic, is_there));
+            // What a pattern takes and is gone is no more taken.
+            let named = |reader: &&Reader| reader.topics.contains(topic);
+            self.readers.iter().filter(named).for_each(|reader| reader.engine.saw_topic(topic, is_there));
             let Some(id) = seen.id() else { continue };
             let before = known.insert(Arc::clone(topic), id);
             if before.is_some_and(|before| before != id) {
                 warn!(%topic, "the topic was deleted and made again");
+                let reads = |reader: &&Reader| reader.reads(topic);
                 self.readers.iter().filter(reads).for_each(|reader| reader.poll.look_up_again(topic));
             }
         }
     }
 }
 
-fn look(admin: &Admin, topics: &[Arc<str>], assigned: &[Partition]) -> Result<Look, KafkaError> {
-    let (cluster, topics) = (admin.cluster()?, admin.topic_ids(topics)?);
+fn look(admin: &Admin, asked: &Asked) -> Result<Look, KafkaError> {
+    let all = asked.all.then(|| admin.topics()).transpose()?;
+    let (cluster, topics) = (admin.cluster()?, admin.topic_ids(&asked.topics)?);
     // A cluster that answers and does not say this is up all the same.
-    let ends = admin.log_ends(assigned).unwrap_or_else(|error| {
+    let ends = admin.log_ends(&asked.assigned).unwrap_or_else(|error| {
         debug!(%error, "asking where logs end");
         Vec::new()
     });
-    Ok(Look { cluster, topics, ends: ends.into_iter().collect() })
+    Ok(Look { cluster, all, topics, ends: ends.into_iter().collect() })
 }
 
 /// Does something once a second until told to stop.

@@ -16,7 +16,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("topics", &[], 0),
     ("stage.priority", &[], 0),
     ("stage.dedupe", &[], 0),
-    ("stage.source.pattern", &[], 1),
     ("stage.source.format", &["avro", "protobuf"], 0),
     ("stage.source.schema", &[], 0),
     ("stage.source.key_format", &[], 0),

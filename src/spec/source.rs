@@ -13,8 +13,11 @@ use crate::deliver::judge::OnInvalid;
 /// Where a stage's records come from: a topic's name, or a block.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spec {
-    /// The topics, at least one, without references resolved.
+    /// The topics, without references resolved; at least one where there is no `pattern`.
     pub topics: Vec<String>,
+    /// A regular expression over whole names, in place of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// The consumer group; left out it is `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages.
     pub group: Option<String>,
     /// Where a group begins that never committed.
@@ -34,12 +37,14 @@ pub struct Spec {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SourceBlock")]
 pub(crate) struct Block {
-    /// The topic. One of `topic` and `topics`.
+    /// The topic. One of `topic`, `topics` and `pattern`.
     #[serde(default, deserialize_with = "one_topic")]
     #[schemars(with = "Option<String>")]
     topic: Option<String>,
     /// Several topics, read by one group.
     topics: Option<Vec<String>>,
+    /// Every topic whose whole name this regular expression matches, those that come later included.
+    pattern: Option<String>,
     /// The consumer group. Default `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages. No two stages share one.
     group: Option<String>,
     /// Where a group begins that never committed: `earliest` (default), `latest`, or an RFC 3339 time.
@@ -105,6 +110,7 @@ impl Spec {
     pub fn of_topic(topic: impl Into<String>) -> Spec {
         Spec {
             topics: vec![topic.into()],
+            pattern: None,
             group: None,
             start: Start::default(),
             format: Format::default(),
@@ -143,23 +149,27 @@ impl TextOrBlock for Spec {
     }
 
     fn of_block<E: Error>(block: Block) -> Result<Spec, E> {
-        let topics = match (block.topic, block.topics) {
-            (Some(topic), None) => vec![topic],
-            (None, Some(topics)) if !topics.is_empty() => topics,
-            (None, Some(_)) => {
+        let written = [block.topic.is_some(), block.topics.is_some(), block.pattern.is_some()];
+        if written.into_iter().filter(|there| *there).count() > 1 {
+            return Err(E::custom(
+                "a source has one of `topic`, `topics` and `pattern`; write all topics into `topics`, or a `pattern` that \
+                 takes them all",
+            ));
+        }
+        let topics = match (block.topic, block.topics, &block.pattern) {
+            (Some(topic), _, _) => vec![topic],
+            (None, Some(topics), _) if topics.is_empty() => {
                 return Err(E::custom(
                     "`topics` names no topic; write at least one: topics: [shop.orders.v1]",
                 ));
             }
-            (Some(_), Some(_)) => {
-                return Err(E::custom(
-                    "a source has `topic` or `topics`, not both; write all of them into `topics`",
-                ));
-            }
-            (None, None) => return Err(E::missing_field("topic")),
+            (None, Some(topics), _) => topics,
+            (None, None, Some(_)) => Vec::new(),
+            (None, None, None) => return Err(E::missing_field("topic")),
         };
         Ok(Spec {
             topics,
+            pattern: block.pattern,
             group: block.group,
             start: block.start,
             format: block.format,

@@ -23,6 +23,7 @@ mod dead_letters;
 mod held;
 mod kills;
 mod crashes;
+mod patterns;
 mod phases;
 mod starts;
 mod breaker;

@@ -115,7 +115,9 @@ impl Graph {
 
     fn stage(&mut self, service: String, stage: &Stage, references: &References, only: Option<&str>) {
         let name = |written: &str| shown(references, written);
-        let sources: Vec<String> = stage.source.topics.iter().map(|topic| name(topic)).collect();
+        let pattern = stage.source.pattern.iter().map(|pattern| format!("pattern {}", name(pattern)));
+        let sources: Vec<String> =
+            stage.source.topics.iter().map(|topic| name(topic)).chain(pattern).collect();
         let written: Vec<(String, Way)> = stage
             .publish
             .0

@@ -2,7 +2,7 @@
 //! thread tells what is paused, who asks the cluster tells where logs end; all else is on the board.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::Engine;
@@ -22,6 +22,8 @@ use crate::telemetry::metrics::StageMetrics;
 pub(super) struct Told {
     paused: BTreeSet<Partition>,
     logs: HashMap<Partition, Log>,
+    /// What it has read, by name.
+    topics: BTreeSet<Arc<str>>,
 }
 
 /// A log as it was last looked at.
@@ -119,6 +121,17 @@ impl Engine {
         told.logs = logs;
     }
 
+    /// The topics that it reads or has read, since a series that was shown goes on.
+    fn topics_read(&self, report: &StageReport) -> BTreeSet<Arc<str>> {
+        let mut told = self.told();
+        if told.topics.is_empty() {
+            let named = &self.plan.load().source.topics;
+            told.topics.extend(named.iter().map(|name| Arc::from(name.as_str())));
+        }
+        told.topics.extend(report.partitions.iter().map(|one| Arc::clone(&one.partition.topic)));
+        told.topics.clone()
+    }
+
     pub(super) fn set_paused(&self, partitions: Vec<Partition>) {
         self.told().paused = partitions.into_iter().collect();
     }
@@ -143,9 +156,9 @@ impl Engine {
         metrics.consumer.paused_partitions.set(gauge(report.paused_partitions));
         let fullest = report.partitions.iter().map(|one| one.metadata_ratio).fold(0.0, f64::max);
         metrics.consumer.commit_metadata_ratio.set(fullest);
-        for topic in &self.plan.load().source.topics {
-            let of_it = || report.partitions.iter().filter(|one| *one.partition.topic == **topic);
-            let series = metrics.source(topic);
+        for topic in self.topics_read(&report) {
+            let of_it = || report.partitions.iter().filter(|one| one.partition.topic == topic);
+            let series = metrics.source(&topic);
             let lag: u64 = of_it().map(|one| one.lag).sum();
             series.lag_events.set(i64::try_from(lag).unwrap_or(i64::MAX));
             series.lag_seconds.set(of_it().map(|one| one.behind).max().unwrap_or_default().as_secs_f64());

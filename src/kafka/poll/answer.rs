@@ -9,7 +9,7 @@ use rdkafka::consumer::Consumer;
 use tracing::{info, warn};
 
 use super::{IDLE, Part, Poller, join};
-use crate::kafka::find::find;
+use crate::kafka::find::{Beginning, find};
 use crate::kafka::rebalance::{Answer, Ask, DrainStep, Draining, Finding, LAST_COMMIT, Rebalance};
 use crate::kafka::{Found, Intake, Partition, Trouble, raw};
 
@@ -160,8 +160,10 @@ impl<I: Intake> Poller<I> {
             let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
             let (partitions, epoch) = (finding.partitions.clone(), self.epoch);
             let (begin, known) = (self.options.begin, self.options.known_count);
+            let first = self.first_topics.clone();
             let thread = std::thread::Builder::new().name("kafka-find".into()).spawn(move || {
-                let found = find(&consumer, &partitions, begin, epoch, &known);
+                let found =
+                    find(&consumer, &partitions, Beginning { begin, first: first.as_deref() }, epoch, &known);
                 // The receiver is gone where the assignment ended meanwhile.
                 sender.send(found).ok();
                 queue.wake();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{IDLE, PollOptions, Poller};
 use crate::kafka::raw::{self, Queue};
@@ -64,6 +64,10 @@ impl Client {
 
     pub(super) fn subscribe(&self, options: &PollOptions) -> Result<(), KafkaError> {
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        if topics.is_empty() {
+            self.consumer.unsubscribe();
+            return Ok(());
+        }
         Ok(self.consumer.subscribe(&topics)?)
     }
 
@@ -103,6 +107,7 @@ impl<I: Intake> Poller<I> {
         if let Some((why, _)) = self.failed.take_if(|(_, not_before)| now >= *not_before) {
             self.remake(&why, now);
         }
+        self.serve_topics(now);
         if self.subscribe_at.is_some_and(|at| now >= at) {
             self.subscribe_at = match self.client.subscribe(&self.options) {
                 Ok(()) => None,
@@ -112,6 +117,16 @@ impl<I: Intake> Poller<I> {
                 }
             };
         }
+    }
+
+    /// Takes up other topics to subscribe to.
+    fn serve_topics(&mut self, now: Instant) {
+        let wanted = self.handle.topics.lock().ok().and_then(|mut topics| topics.take());
+        let Some(topics) = wanted.filter(|_| !self.stopping) else { return };
+        info!(group = self.options.consumer.group, ?topics, "subscribing");
+        self.first_topics.get_or_insert_with(|| Arc::new(topics.iter().cloned().collect()));
+        self.options.topics = topics;
+        self.subscribe_at.get_or_insert(now);
     }
 
     fn remake(&mut self, why: &KafkaError, now: Instant) {

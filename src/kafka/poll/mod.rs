@@ -7,7 +7,7 @@ mod commit;
 mod pause;
 mod punctual;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -48,7 +48,7 @@ pub struct PollOptions {
     pub cluster: options::Cluster,
     /// The consumer's options.
     pub consumer: options::ConsumerOptions,
-    /// The topics to subscribe to.
+    /// The topics to subscribe to; none where [`PollHandle::subscribe`] names them later.
     pub topics: Vec<String>,
     /// Where a group begins that never committed.
     pub begin: Begin,
@@ -78,6 +78,8 @@ pub struct PollHandle {
     grace: Arc<Mutex<Duration>>,
     /// Topics whose partitions are to be looked up anew.
     stale: Arc<Mutex<Vec<String>>>,
+    /// What to subscribe to from now on.
+    topics: Arc<Mutex<Option<Vec<String>>>>,
     /// Makes the client fail for good.
     #[cfg(test)]
     fail: Arc<std::sync::atomic::AtomicBool>,
@@ -101,6 +103,15 @@ impl PollHandle {
     pub fn look_up_again(&self, topic: &str) {
         if let Ok(mut stale) = self.stale.lock() {
             stale.push(topic.to_owned());
+        }
+        self.queue.load().wake();
+    }
+
+    /// Subscribes to these topics and no others. What comes later than the first of these calls is read from its beginning:
+    /// it was not there when the group began.
+    pub fn subscribe(&self, topics: Vec<String>) {
+        if let Ok(mut wanted) = self.topics.lock() {
+            *wanted = Some(topics);
         }
         self.queue.load().wake();
     }
@@ -132,6 +143,8 @@ pub struct Poller<I> {
     rebalance: Rebalance,
     /// What rebalances ask and is not answered yet.
     asks: Asks,
+    /// The topics of the first call of `subscribe`; `None` before it.
+    first_topics: Option<Arc<BTreeSet<String>>>,
     /// Look-ups begun, and clients that are closing; joined at the end.
     others: Vec<JoinHandle<()>>,
     /// Why the client has failed for good, if it has, and when to make another.
@@ -184,12 +197,15 @@ impl<I: Intake> Poller<I> {
     /// Makes the client and subscribes. `make` gets the handle, so that what the intake belongs to can wake the thread.
     pub fn build(options: PollOptions, make: impl FnOnce(PollHandle) -> I) -> Result<Poller<I>, KafkaError> {
         let client = Client::open(&options)?;
-        client.subscribe(&options)?;
+        if !options.topics.is_empty() {
+            client.subscribe(&options)?;
+        }
         let handle = PollHandle {
             queue: Arc::new(ArcSwap::from(Arc::clone(&client.queue))),
             stop: Arc::new(AtomicU8::new(RUN)),
             grace: Arc::new(Mutex::new(options.drain_deadline)),
             stale: Arc::default(),
+            topics: Arc::default(),
             #[cfg(test)]
             fail: Arc::default(),
         };
@@ -203,6 +219,7 @@ impl<I: Intake> Poller<I> {
             parts: HashMap::new(),
             rebalance: Rebalance::Steady,
             asks: Asks::default(),
+            first_topics: None,
             others: Vec::new(),
             failed: None,
             subscribe_at: None,

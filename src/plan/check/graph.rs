@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Placed;
+use crate::plan::Pattern;
 use crate::settings::References;
 use crate::spec::diagnostic::{Diagnostic, Label};
 use crate::spec::tree::Node;
@@ -19,8 +20,15 @@ struct Edge<'a> {
 
 pub(super) fn check(stages: &[Placed<'_>], references: &References, findings: &mut Vec<Diagnostic>) {
     let mut edges: BTreeMap<String, Vec<Edge<'_>>> = BTreeMap::new();
+    let written: BTreeSet<String> =
+        stages.iter().flat_map(|placed| of_stage(placed, references)).map(|edge| edge.to).collect();
     for placed in stages {
-        for topic in placed.stage.source.topics.iter().filter_map(|topic| name(references, topic)) {
+        let named = placed.stage.source.topics.iter().filter_map(|topic| name(references, topic));
+        let pattern = placed.stage.source.pattern.as_ref().and_then(|text| references.resolve(text).ok());
+        let pattern = pattern.and_then(|text| Pattern::new(text.expose()).ok());
+        let taken =
+            written.iter().filter(|topic| pattern.as_ref().is_some_and(|pattern| pattern.takes(topic)));
+        for topic in named.chain(taken.cloned()) {
             edges.entry(topic).or_default().extend(of_stage(placed, references));
         }
     }
@@ -69,9 +77,14 @@ fn dead_letter_loop(
 ) {
     let Some(way) = way(&edge.to, topic, edges, &mut BTreeSet::new()) else { return };
     let reader = way.first().map_or(edge.stage, |first| first.stage);
-    let source = reader
-        .document
-        .label(&reader.at.then("source").then("topic"), format!("{} reads it", reader.service));
+    let source = reader.document.label(
+        &reader.at.then("source").then(if reader.stage.source.pattern.is_some() {
+            "pattern"
+        } else {
+            "topic"
+        }),
+        format!("{} reads it", reader.service),
+    );
     let finding = Diagnostic::error(
         "W0210",
         format!("the dead letters of `{}` come back to it", edge.stage.service),
