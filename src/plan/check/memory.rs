@@ -23,7 +23,7 @@ pub(super) fn check(stages: &[Placed<'_>], memory: u64, findings: &mut Vec<Diagn
         stages.len(),
         Size(memory::MIN_PREFETCH),
     );
-    let finding = Diagnostic::warning("W0602", message, first.document.key_label(&place, said)).with_help(
+    let finding = Diagnostic::warning("W0604", message, first.document.key_label(&place, said)).with_help(
         format!("set `limits.memory` in weir.yaml to {} or more", Size(memory::needed(stages.len()))),
     );
     findings.push(finding);

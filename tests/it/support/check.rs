@@ -26,6 +26,7 @@ fn wrong(uids: &[usize], text: String) -> Wrong {
 pub(crate) fn all(ledgers: &Ledgers) {
     let mut found = no_loss(ledgers, &HashSet::new());
     found.extend(nothing_invented(ledgers));
+    found.extend(one_id_each(ledgers));
     found.extend(order_per_key(ledgers));
     found.extend(duplicates(ledgers));
     found.extend(committed_too_far(ledgers));
@@ -68,6 +69,24 @@ pub(crate) fn nothing_invented(ledgers: &Ledgers) -> Vec<Wrong> {
                 found.push(wrong(&[uid], format!("I2 changed: uid {uid}")));
             }
             Some(_) => {}
+        }
+    }
+    found
+}
+
+/// H03, H04: each request for a record carries one id, which no other record has.
+pub(crate) fn one_id_each(ledgers: &Ledgers) -> Vec<Wrong> {
+    let mut ids: HashMap<usize, &str> = HashMap::new();
+    let mut owners: HashMap<&str, usize> = HashMap::new();
+    let mut found = Vec::new();
+    for arrival in &ledgers.arrivals {
+        let (Some(uid), id) = (arrival.uid, arrival.webhook_id.as_str()) else { continue };
+        if *ids.entry(uid).or_insert(id) != id {
+            found.push(wrong(&[uid], format!("H03 another id: uid {uid}")));
+        }
+        let owner = *owners.entry(id).or_insert(uid);
+        if owner != uid {
+            found.push(wrong(&[owner, uid], format!("H04 the same id: uid {owner} and {uid}")));
         }
     }
     found
@@ -285,6 +304,7 @@ mod tests {
             key: 7,
             seq,
             hash: 100 + u64::from(seq),
+            webhook_id: format!("id-{seq}"),
             status: Some(200),
             ..Arrival::default()
         }
@@ -308,6 +328,17 @@ mod tests {
             text.contains(found) && text.is_empty() == found.is_empty(),
             "wanted {found:?}, found {text}"
         );
+    }
+
+    #[test]
+    fn a_record_has_one_id_and_shares_it_with_no_other() {
+        check(|ledgers| ledgers.arrivals[1].webhook_id = "id-0".into(), "H04 the same id: uid 0 and 1");
+        let again = |ledgers: &mut Ledgers| {
+            let mut again = arrival(3, 4.0);
+            again.webhook_id = "another".into();
+            ledgers.arrivals.push(again);
+        };
+        check(again, "H03 another id: uid 3");
     }
 
     #[test]

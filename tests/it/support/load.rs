@@ -58,6 +58,7 @@ impl Load {
         let producer = ThreadedProducer::from_config_and_context(&config, acks.clone()).unwrap();
         let mut rng = run.rng(1);
         let mut seqs: HashMap<u32, u32> = HashMap::new();
+        let begun = run.now();
         let mut intents = Vec::with_capacity(self.events);
         let pad = "x".repeat(self.size.saturating_sub(70));
         for uid in 0..self.events {
@@ -80,7 +81,9 @@ impl Load {
             if let Some(rate) = self.rate
                 && uid % 20 == 19
             {
-                pause(Duration::from_secs(20) / rate).await;
+                // By the clock, so that what sending takes is part of it.
+                let due = Duration::from_secs_f64((uid + 1) as f64 / f64::from(rate));
+                pause(due.saturating_sub(run.now() - begun)).await;
             }
         }
         tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(120))).await.unwrap().unwrap();

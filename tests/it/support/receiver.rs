@@ -80,6 +80,8 @@ struct Book {
 
 struct Ledger {
     run: Run,
+    /// Whether arrivals are kept.
+    keeps: bool,
     script: Mutex<Arc<Script>>,
     book: Mutex<Book>,
     count: watch::Sender<Count>,
@@ -100,10 +102,27 @@ impl Receiver {
         Receiver::start_at(run, "127.0.0.1", script).await
     }
 
+    /// The same; it keeps no arrivals, for loads that would fill the memory. Its script sees each request as a first one.
+    pub(crate) async fn forgetful(
+        run: &Run,
+        script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
+    ) -> Receiver {
+        Receiver::listen(run, "127.0.0.1", false, script).await
+    }
+
     /// The same on another address of loopback.
     pub(crate) async fn start_at(
         run: &Run,
         ip: &str,
+        script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
+    ) -> Receiver {
+        Receiver::listen(run, ip, true, script).await
+    }
+
+    async fn listen(
+        run: &Run,
+        ip: &str,
+        keeps: bool,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
         let listener = TcpListener::bind((ip, 0)).await.unwrap();
@@ -112,6 +131,7 @@ impl Receiver {
         let script: Arc<Script> = Arc::new(script);
         let ledger = Arc::new(Ledger {
             run: run.clone(),
+            keeps,
             script: Mutex::new(script),
             book: Mutex::default(),
             count: sender,
@@ -124,6 +144,10 @@ impl Receiver {
     /// Its URL, with a first path segment.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// From now on another script decides.
@@ -227,13 +251,16 @@ async fn answer(request: Request<Incoming>, ledger: &Ledger) -> Result<Response<
     };
     let script = ledger.script.lock().unwrap().clone();
     let subject = (arrival.uid, if arrival.uid.is_some() { String::new() } else { arrival.event.clone() });
-    let (index, reply) = {
+    let uid = arrival.uid;
+    let (index, reply) = if !ledger.keeps {
+        (None, script(Seen { arrival: &arrival, before: 0 }))
+    } else {
         let mut book = ledger.book.lock().unwrap();
         let requests = book.before.entry(subject).or_default();
         let before = std::mem::replace(requests, *requests + 1);
         let reply = script(Seen { arrival: &arrival, before });
         book.arrivals.push(arrival);
-        (book.arrivals.len() - 1, reply)
+        (Some(book.arrivals.len() - 1), reply)
     };
     ledger.count.send_modify(|count| count.requests += 1);
     if reply.hang {
@@ -252,11 +279,11 @@ async fn answer(request: Request<Incoming>, ledger: &Ledger) -> Result<Response<
     let response = response.body(Full::new(reply.body)).unwrap();
     // Written down before the first byte goes out: whoever has seen the answer finds it here.
     let mut book = ledger.book.lock().unwrap();
-    let arrival = &mut book.arrivals[index];
-    arrival.status = Some(reply.status);
-    arrival.end = Some(ledger.run.now());
-    let accepted = arrival.uid.filter(|_| arrival.accepted());
-    if let Some(uid) = accepted {
+    if let Some(arrival) = index.and_then(|index| book.arrivals.get_mut(index)) {
+        arrival.status = Some(reply.status);
+        arrival.end = Some(ledger.run.now());
+    }
+    if let Some(uid) = uid.filter(|_| (200..300).contains(&reply.status)) {
         book.accepted.insert(uid);
     }
     let accepted = book.accepted.len();

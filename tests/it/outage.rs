@@ -1,0 +1,120 @@
+//! A receiver that is dead for two minutes under load (H15): nothing is dead-lettered, the lag grows and memory does not,
+//! and everything is delivered in order when it is back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::delivery::{PARTITIONS, ends};
+use crate::support::kafka::shared;
+use crate::support::load::Load;
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::receiver::{Receiver, Reply, Seen, status};
+use crate::support::run::{Run, pause, say};
+use crate::support::weir::{Site, Watched, Weir};
+
+const RATE: u32 = 5_000;
+const DEAD: Duration = Duration::from_secs(120);
+/// What the stage works on at once by default: what the cut can repeat.
+const IN_FLIGHT: usize = 256;
+/// What one sample of the memory may differ from another.
+const FLAT: u64 = 24 << 20;
+
+/// What the receiver has heard, in a few bytes a key: 700,000 whole requests would fill the memory of the test.
+#[derive(Debug, Default)]
+struct Heard {
+    next: HashMap<u32, u32>,
+    accepted: usize,
+    repeated: usize,
+    overtaken: Vec<String>,
+}
+
+impl Heard {
+    fn hear(&mut self, seen: &Seen<'_>) -> Reply {
+        let (key, seq) = (seen.arrival.key, seen.arrival.seq);
+        let next = self.next.entry(key).or_default();
+        match seq.cmp(next) {
+            std::cmp::Ordering::Equal => (*next, self.accepted) = (seq + 1, self.accepted + 1),
+            std::cmp::Ordering::Less => self.repeated += 1,
+            std::cmp::Ordering::Greater => self.overtaken.push(format!("key {key}: {seq} before {next}")),
+        }
+        status(200)
+    }
+}
+
+/// Resident bytes.
+pub(crate) fn resident(weir: &Weir) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// What was seen while the receiver was dead.
+#[derive(Debug)]
+struct Outage {
+    /// Resident bytes each 5 s, from half a minute on: the stage is held by then, and what it had begun is over.
+    memory: Vec<u64>,
+    lag: f64,
+    cut: usize,
+}
+
+async fn outage(weir: &Weir, proxy: &Proxy) -> Outage {
+    pause(Duration::from_secs(10)).await;
+    let before = weir.metric("weir_consumer_lag_events", &[]).await;
+    proxy.set(Mode::Down);
+    let mut memory = Vec::new();
+    for sample in 0..DEAD.as_secs() / 5 {
+        pause(Duration::from_secs(5)).await;
+        if sample >= 6 {
+            memory.push(resident(weir));
+        }
+    }
+    let lag = weir.metric("weir_consumer_lag_events", &[]).await - before;
+    weir.holds("breaker").await;
+    let cut = proxy.cut();
+    proxy.set(Mode::Up);
+    Outage { memory, lag, cut }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_dead_for_two_minutes_raises_the_lag_and_nothing_else() {
+    let (run, kafka) = (Run::new("outage"), shared());
+    let (topic, dlq) = (run.name.clone(), format!("{}.dlq", run.name));
+    kafka.create(&topic, PARTITIONS, &[]).await;
+    kafka.create(&dlq, PARTITIONS, &[]).await;
+    let heard = Arc::new(Mutex::new(Heard::default()));
+    let ear = Arc::clone(&heard);
+    let receiver = Receiver::forgetful(&run, move |seen| ear.lock().unwrap().hear(&seen)).await;
+    let (_port, target) = watch::channel(receiver.port());
+    let proxy = Proxy::start(target).await;
+    let yaml = format!("source: {topic}\nhandler: http://127.0.0.1:{}/hook\ndlq: {dlq}\n", proxy.port());
+    let weir = Site::new(&run, kafka).pipeline(&topic, &yaml).start("one").await;
+
+    let load = Load { events: RATE as usize * 140, keys: 1_000, size: 200, rate: Some(RATE) };
+    let begun = run.now();
+    let ((_, acked), outage) = tokio::join!(load.produce(&run, kafka, &topic), outage(&weir, &proxy));
+    let rate = load.events as f64 / (run.now() - begun).as_secs_f64();
+    receiver.wait_for_accepted(load.events, Duration::from_secs(900)).await;
+    let took = run.now() - begun;
+
+    let group = format!("weir.{topic}");
+    let watched = Watched { kafka, group: &group, topic: &topic, partitions: PARTITIONS };
+    watched.all_committed(&run, &ends(&acked)).await;
+    let heard = heard.lock().unwrap();
+    say(&format!(
+        "{rate:.0} events a second, all delivered after {took:?}: {outage:?}, {} repeated",
+        heard.repeated
+    ));
+    assert!(rate > 0.9 * f64::from(RATE), "{rate:.0} events a second is not the load");
+    assert!(outage.cut > 0, "the fault did not bite");
+    assert!(outage.lag > 0.8 * f64::from(RATE) * DEAD.as_secs_f64(), "{outage:?}");
+    let (least, most) = (outage.memory.iter().min().unwrap(), outage.memory.iter().max().unwrap());
+    assert!(most - least < FLAT && *most < 512 << 20, "{outage:?}");
+    assert_eq!(heard.overtaken, Vec::<String>::new());
+    assert_eq!(heard.accepted, load.events);
+    assert!(heard.repeated <= IN_FLIGHT, "{} repeated", heard.repeated);
+    assert_eq!(kafka.read(&run, &dlq).len(), 0, "nothing is dead-lettered");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
