@@ -177,7 +177,7 @@ pub enum HoldCause {
     Dlq,
     /// `on_invalid: pause`.
     Invalid,
-    /// Kafka takes no commits or no records of a `publish`.
+    /// Kafka does not let the stage in or not at its topics or group, or takes no commits or no records of a `publish`.
     Kafka,
     /// A source or `publish` topic does not exist.
     TopicMissing,

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Surface;
-use crate::runtime::status::{Health, StatusReport};
+use crate::runtime::status::{Health, StageStatus, StatusReport};
 use crate::telemetry::clock;
 
 /// `GET /livez`: 200 while the process turns.
@@ -37,7 +37,7 @@ pub(super) async fn readyz(State(surface): State<Surface>) -> (StatusCode, Json<
 }
 
 /// `GET /api/health`: always 200. `status` is `ok`, `degraded` (a pipeline fails or its file is broken) or `down` (Kafka
-/// does not answer). `components` only where no `auth` is configured.
+/// does not answer). `components`, which name each hold and its reason, only where no `auth` is configured.
 pub(super) async fn health(State(surface): State<Surface>) -> Json<Value> {
     let report = (surface.status)();
     let now = jiff::Timestamp::try_from(clock::wall()).unwrap_or_default();
@@ -68,7 +68,11 @@ fn components(report: &StatusReport) -> Value {
     let pipelines: Map<String, Value> = report
         .pipelines
         .iter()
-        .map(|p| (p.pipeline.clone(), json!({ "health": p.health.as_str(), "revision": p.revision })))
+        .map(|p| {
+            let holds: Vec<Value> = p.stages.iter().flat_map(holds).collect();
+            let body = json!({ "health": p.health.as_str(), "revision": p.revision, "holds": holds });
+            (p.pipeline.clone(), body)
+        })
         .collect();
     json!({
         "kafka": {
@@ -76,5 +80,12 @@ fn components(report: &StatusReport) -> Value {
             "details": { "clusterId": report.kafka.cluster_id, "nodeCount": report.kafka.nodes },
         },
         "pipelines": pipelines,
+    })
+}
+
+/// Why a stage waits, and since when.
+fn holds(stage: &StageStatus) -> impl Iterator<Item = Value> {
+    stage.holds.iter().map(|hold| {
+        json!({ "stage": stage.stage, "cause": hold.cause.as_str(), "message": hold.message, "since": hold.since })
     })
 }

@@ -102,6 +102,9 @@ async fn health_names_the_components_and_keeps_them_to_itself_under_auth() {
     assert_eq!((status, &body["status"], &body["service"]), (200, &"down".into(), &"weir".into()));
     assert_eq!(body["components"]["kafka"]["status"], "DOWN");
     assert_eq!(body["components"]["pipelines"]["order-billing"]["health"], "failing");
+    let hold = &body["components"]["pipelines"]["order-billing"]["holds"][0];
+    assert_eq!((&hold["stage"], &hold["cause"]), (&"order-billing".into(), &"breaker".into()), "{hold}");
+    assert!(hold["message"].as_str().is_some_and(|message| !message.is_empty()), "{hold}");
     open.report.lock().unwrap().kafka.up = Some(true);
     assert_eq!(open.json("/api/health").await.1["status"], "degraded");
     let closed = running(true).await;

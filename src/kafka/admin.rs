@@ -65,7 +65,7 @@ impl Admin {
     pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSeen>, KafkaError> {
         let Some(first) = topics.first() else { return Ok(Vec::new()) };
         let broker = self.client.inner().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
-        raw::topic_ids(self.client.inner(), broker, topics, TIMEOUT)
+        raw::topic_ids(self.client.inner(), broker, topics, false, TIMEOUT)
     }
 
     /// The lowest offset that a partition's log holds and one above its highest. Blocks.

@@ -61,6 +61,27 @@ impl KafkaError {
             )
     }
 
+    /// Whether Kafka does not let this client in, or not at something: credentials, certificates, rights (B7). Nothing that
+    /// the client does ends that, and it goes on by itself when somebody has.
+    pub fn means_refused(&self) -> bool {
+        use RDKafkaErrorCode::{
+            Authentication, ClusterAuthorizationFailed, DelegationTokenAuthorizationFailed,
+            GroupAuthorizationFailed, SSL, SaslAuthenticationFailed, TopicAuthorizationFailed,
+            TransactionalIdAuthorizationFailed,
+        };
+        matches!(
+            self.code,
+            Authentication
+                | SSL
+                | SaslAuthenticationFailed
+                | TopicAuthorizationFailed
+                | GroupAuthorizationFailed
+                | ClusterAuthorizationFailed
+                | TransactionalIdAuthorizationFailed
+                | DelegationTokenAuthorizationFailed
+        )
+    }
+
     /// Whether the fetch position is outside of the log (B2), or the log was truncated (B6).
     pub fn means_out_of_range(&self) -> bool {
         matches!(

@@ -82,6 +82,35 @@ pub(crate) fn find<C: ConsumerContext>(
     Ok(found)
 }
 
+/// Whether Kafka lets a consumer do all that it has to: read its topics, be in its group, and reach the leaders of its
+/// partitions. Where it does, the group is told of topics that it could not see. Blocks.
+pub(crate) fn allowed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    group: &str,
+    topics: &[String],
+    partitions: &[Partition],
+) -> Result<(), KafkaError> {
+    let (client, first) = (consumer.client(), topics.first().map(String::as_str));
+    let broker = consumer.fetch_metadata(first, TIMEOUT).map_err(KafkaError::from)?.orig_broker_id();
+    let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
+    for (topic, seen) in names.iter().zip(raw::topic_ids(client, broker, &names, true, TIMEOUT)?) {
+        if seen == raw::TopicSeen::Refused {
+            return Err(KafkaError {
+                code: RDKafkaErrorCode::TopicAuthorizationFailed,
+                message: format!("the topic {topic}"),
+                fatal: false,
+            });
+        }
+    }
+    raw::group_allowed(client, group, TIMEOUT)?;
+    if raw::log_ends(client, partitions, TIMEOUT)?.len() < partitions.len() {
+        return Err(KafkaError::timed_out("asking the leaders"));
+    }
+    // An answer about all topics is the only one that a group takes for news.
+    consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::from)?;
+    Ok(())
+}
+
 type Topics = BTreeMap<Arc<str>, (Arc<Topic>, u32)>;
 
 fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) -> Result<Topics, KafkaError> {
@@ -94,7 +123,7 @@ fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) ->
         broker = metadata.orig_broker_id();
         counts.push(metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
     }
-    let ids = match raw::topic_ids(client, broker, names, TIMEOUT) {
+    let ids = match raw::topic_ids(client, broker, names, false, TIMEOUT) {
         // Brokers older than 2.8 give no ids; anything else is passing, and another identity must not come of it.
         Err(error) if error.code == RDKafkaErrorCode::UnsupportedFeature => vec![None; names.len()],
         other => other?.into_iter().map(raw::TopicSeen::id).collect(),

@@ -100,6 +100,10 @@ pub enum Trouble {
         /// After how long the broker takes its partitions away.
         limit: std::time::Duration,
     },
+    /// Kafka does not let this consumer in, or not at something; why. What can be read is read all the same.
+    Refused(String),
+    /// What was refused is allowed again.
+    Allowed,
     /// Anything else that Kafka said; `partition` where it named one.
     Other(KafkaError),
 }

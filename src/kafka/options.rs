@@ -7,12 +7,22 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 /// How to reach one cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// `host:port,host:port`.
     pub brokers: String,
     /// Properties of librdkafka that the user set, and those of security; values may be secret.
     pub properties: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Cluster {
+    /// Names of properties, never their values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("brokers", &self.brokers)
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What differs from consumer to consumer.
@@ -57,6 +67,10 @@ pub const RESERVED: &[&str] = &[
     "enable.partition.eof",
     "enable.idempotence",
     "acks",
+    "request.required.acks",
+    "isolation.level",
+    "check.crcs",
+    "allow.auto.create.topics",
     "transactional.id",
     "statistics.interval.ms",
     "max.in.flight",

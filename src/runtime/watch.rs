@@ -137,10 +137,19 @@ impl Watch {
         }
         self.readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
         for (topic, seen) in topics.iter().zip(look.topics) {
-            let is_there = seen != TopicSeen::Missing;
             // What a pattern takes and is gone is no more taken.
             let named = |reader: &&Reader| reader.topics.contains(topic);
-            self.readers.iter().filter(named).for_each(|reader| reader.engine.saw_topic(topic, is_there));
+            match seen {
+                TopicSeen::Missing | TopicSeen::There(_) => {
+                    let is_there = seen != TopicSeen::Missing;
+                    self.readers
+                        .iter()
+                        .filter(named)
+                        .for_each(|reader| reader.engine.saw_topic(topic, is_there));
+                }
+                // Whether it exists is not told; its consumer says what it is refused.
+                TopicSeen::Refused => {}
+            }
             let Some(id) = seen.id() else { continue };
             let before = known.insert(Arc::clone(topic), id);
             if before.is_some_and(|before| before != id) {

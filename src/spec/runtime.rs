@@ -2,6 +2,7 @@
 
 mod build;
 mod overlay;
+mod security;
 
 use std::fmt;
 
@@ -102,13 +103,13 @@ pub struct Brokers(pub Vec<String>);
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "KafkaTls")]
 pub struct Tls {
-    /// A file with the authorities to trust.
+    /// The authorities to trust in place of the system's: a file, or `${secret:NAME}` of a secret that holds the PEM.
     pub ca: Option<String>,
-    /// A file with the client's certificate.
+    /// The client's certificate with those between it and its authority: a file, or `${secret:NAME}`.
     pub cert: Option<String>,
-    /// A file with the client's key.
+    /// The client's key: a file, or `${secret:NAME}`.
     pub key: Option<String>,
-    /// The password of the key.
+    /// The password of the key: `${secret:NAME}`.
     pub key_password: Option<String>,
 }
 
@@ -121,8 +122,28 @@ pub struct Sasl {
     pub mechanism: Mechanism,
     /// The user.
     pub username: Option<String>,
-    /// The password.
+    /// The password: `${secret:NAME}`.
     pub password: Option<String>,
+    /// Where the tokens of OAUTHBEARER come from.
+    pub oauth2: Option<OAuth2>,
+}
+
+/// OAuth2 client credentials: who Weir is to whoever makes tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KafkaOAuth2")]
+pub struct OAuth2 {
+    /// Where tokens are made.
+    pub token_url: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret: `${secret:NAME}`.
+    pub client_secret: String,
+    /// Scopes to ask for.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The audience to ask for.
+    pub audience: Option<String>,
 }
 
 /// A SASL mechanism.
@@ -137,7 +158,7 @@ pub enum Mechanism {
     /// A salted challenge.
     #[serde(rename = "SCRAM-SHA-512")]
     Scram512,
-    /// A token; its options are given as `properties`.
+    /// A token of `oauth2`.
     #[serde(rename = "OAUTHBEARER")]
     OauthBearer,
 }

@@ -46,4 +46,5 @@ mod chain;
 mod lanes;
 mod dlq_topic;
 mod secrets;
+mod security;
 mod tidy;

@@ -322,7 +322,7 @@ async fn those_for_kafka_are_never_printed() {
         "listen: 127.0.0.1:0\nsecrets: {{ files: {folder}/secrets }}\npipelines: {folder}/pipelines\n\
          kafka:\n  brokers: [\"{}\"]\n  \
          sasl: {{ mechanism: PLAIN, username: weir, password: \"${{secret:sasl}}\" }}\n  \
-         properties: {{ debug: \"security,broker,conf\", ssl.key.password: \"${{secret:password}}\" }}\n",
+         properties: {{ debug: \"security,broker,conf\", ssl.keystore.password: \"${{secret:password}}\" }}\n",
         kafka.brokers()
     );
     std::fs::write(site.path().join("sasl.yaml"), text).unwrap();

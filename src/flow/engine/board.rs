@@ -413,9 +413,13 @@ impl Board {
         self.gate.is_shut() || self.stands_still()
     }
 
-    /// Whether nothing is started, not even a probe. A source topic that is missing holds up no other.
+    /// Whether nothing is started, not even a probe. A source topic that is missing, or may not be read, holds up no other.
     fn stands_still(&self) -> bool {
-        self.paused || self.outside.keys().any(|(cause, _)| *cause != HoldCause::TopicMissing)
+        self.paused
+            || self
+                .outside
+                .keys()
+                .any(|(cause, _)| !matches!(cause, HoldCause::TopicMissing | HoldCause::Kafka))
     }
 
     /// Holds the stage for what only the poll thread knows, of a partition or a topic; `true` where it is new.
@@ -432,6 +436,19 @@ impl Board {
     /// The topic is there after all; `true` where it was missing.
     pub(super) fn topic_is_there(&mut self, topic: &str) -> bool {
         self.outside.remove(&(HoldCause::TopicMissing, topic.to_owned())).is_some()
+    }
+
+    /// Kafka refuses what the consumer needs: said, while all that was read goes on. `true` where it was not said before.
+    pub(super) fn refused(&mut self, why: &str, now: Instant) -> bool {
+        let refusal = self.outside.entry((HoldCause::Kafka, String::new())).or_insert((now, String::new()));
+        let is_new = refusal.1 != why;
+        why.clone_into(&mut refusal.1);
+        is_new
+    }
+
+    /// It refuses nothing any more; `true` where it did.
+    pub(super) fn allowed(&mut self) -> bool {
+        self.outside.remove(&(HoldCause::Kafka, String::new())).is_some()
     }
 
     pub(super) fn report(&self, now: Now, told: &Told) -> StageReport {

@@ -305,7 +305,7 @@ impl Intake for EngineIntake {
         for (_, refused) in answers {
             if let Some(error) = refused {
                 self.engine.metrics.consumer.commit_failures.inc();
-                warn!(%error, "Kafka refused a commit");
+                tracing::debug!(%error, "Kafka refused a commit");
             } else {
                 let at = clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 self.engine.metrics.consumer.last_commit_timestamp.set(at.as_secs_f64());
@@ -372,6 +372,17 @@ impl Intake for EngineIntake {
                     limit.as_secs()
                 );
                 self.engine.metrics.anomaly(Anomaly::PollSlow);
+            }
+            Trouble::Refused(why) => {
+                if self.engine.lock().refused(&why, now) {
+                    let stage = self.engine.plan.load();
+                    warn!(stage = stage.service, "Kafka refuses what the stage needs: {why}; it goes on by itself when that is mended");
+                }
+            }
+            Trouble::Allowed => {
+                if self.engine.lock().allowed() {
+                    info!(stage = self.engine.plan.load().service, "Kafka allows what the stage needs");
+                }
             }
             Trouble::Other(error) => tracing::debug!(%error, "kafka"),
         }

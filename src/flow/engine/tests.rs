@@ -164,6 +164,25 @@ fn a_topic_that_is_missing_stops_no_other() {
     assert_eq!(board.report(begin, &Default::default()).held.len(), 1, "but it is shown");
 }
 
+/// B7: what was read before goes on, and what can still be read.
+#[test]
+fn what_kafka_refuses_is_shown_and_stops_nothing_that_was_read() {
+    let begin = now();
+    let mut board = board(1 << 20, Lone::default(), begin);
+    let slot = assign(&mut board, 0, fresh(), begin);
+    commit(&mut board, slot, begin);
+    admit(&mut board, 0, 0..1);
+    assert!(board.refused("no", begin.mono));
+    assert!(!board.refused("no", begin.mono), "said already");
+    assert!(board.refused("another", begin.mono));
+    let held = board.report(begin, &Default::default()).held;
+    let held: Vec<_> = held.iter().map(|held| (held.cause, held.message.as_str())).collect();
+    assert_eq!(held, [(HoldCause::Kafka, "another")]);
+    assert!(take(&mut board, begin).is_some());
+    assert!(board.allowed() && !board.allowed());
+    assert!(board.report(begin, &Default::default()).held.is_empty());
+}
+
 #[test]
 fn the_right_to_work_alone_goes_back_where_it_cannot_be_used() {
     let begin = now();

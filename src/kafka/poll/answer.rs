@@ -146,8 +146,12 @@ impl<I: Intake> Poller<I> {
                 Err(mpsc::TryRecvError::Disconnected) => finding.again_at = now + IDLE,
                 Ok(Ok(found)) => return self.found(&finding, found, now),
                 Ok(Err(error)) => {
-                    warn!(group = self.options.consumer.group, %error, "looking up assigned partitions");
-                    self.intake.trouble(Trouble::Other(error), now);
+                    if self.look_ups_said.is_new(&error.message, now) {
+                        warn!(group = self.options.consumer.group, %error, "looking up assigned partitions; trying again");
+                    }
+                    if !self.refuse(&error, None, now) {
+                        self.intake.trouble(Trouble::Other(error), now);
+                    }
                     finding.again_at = now + IDLE;
                 }
             }
@@ -181,6 +185,7 @@ impl<I: Intake> Poller<I> {
     }
 
     fn found(&mut self, finding: &Finding, mut found: Vec<Found>, now: Instant) {
+        self.look_ups_said.settled();
         found.iter_mut().for_each(|one| one.again = finding.again);
         for one in &found {
             let part = Part {

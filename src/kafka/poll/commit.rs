@@ -9,8 +9,9 @@ use crate::kafka::raw::{self, CommitEntry};
 use crate::kafka::{Intake, KafkaError, Mark, Partition};
 use rdkafka::consumer::Consumer;
 
-/// How long a refused commit waits before it is made again.
+/// How long a refused commit waits before it is made again, and where somebody has to act first.
 const AGAIN: Duration = Duration::from_millis(250);
+const NOT_ALLOWED_AGAIN: Duration = Duration::from_secs(1);
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_commits(&mut self, now: Instant) {
@@ -80,8 +81,13 @@ impl<I: Intake> Poller<I> {
                 (mark, refused)
             })
             .collect();
-        if answers.iter().any(|(_, refused)| refused.is_some()) {
-            self.commit_again_at = now + AGAIN;
+        let refusal = answers.iter().find_map(|(mark, refused)| Some((&mark.partition, refused.as_ref()?)));
+        if let Some((partition, error)) = refusal {
+            let again = if self.refuse(error, Some(partition), now) { NOT_ALLOWED_AGAIN } else { AGAIN };
+            self.commit_again_at = now + again;
+            if self.commits_said.is_new(&error.message, now) {
+                warn!(group = self.options.consumer.group, %partition, %error, "commit refused; trying again");
+            }
             // librdkafka says of all what the broker said of one: alone, the others are accepted.
             let one =
                 answers.iter().flat_map(|(_, refused)| refused).any(KafkaError::means_partition_at_fault);
@@ -89,10 +95,15 @@ impl<I: Intake> Poller<I> {
                 self.singly = answers.iter().map(|(mark, _)| mark.partition.clone()).collect();
             }
         }
+        if answers.iter().all(|(_, refused)| refused.is_none()) {
+            self.commits_said.settled();
+        }
         for (mark, refused) in &answers {
             match refused {
                 None => debug!(partition = %mark.partition, next = mark.next, "committed"),
-                Some(error) => warn!(partition = %mark.partition, next = mark.next, %error, "commit refused"),
+                Some(error) => {
+                    debug!(partition = %mark.partition, next = mark.next, %error, "commit refused")
+                }
             }
         }
         self.intake.committed(&answers, now);

@@ -6,6 +6,8 @@ mod client;
 mod commit;
 mod pause;
 mod punctual;
+mod refused;
+mod said;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -25,6 +27,8 @@ use crate::event::{Body, Event, Origin, Topic};
 use crate::telemetry::clock;
 use client::Client;
 use punctual::Punctual;
+use refused::Refused;
+use said::Said;
 
 /// How many records one hand-over holds at most.
 const BATCH: usize = 512;
@@ -163,6 +167,11 @@ pub struct Poller<I> {
     punctual: Punctual,
     /// All partitions are paused until nothing is left to poll.
     hushed: bool,
+    /// What Kafka refuses, until it is known to be over.
+    refused: Option<Refused>,
+    /// Of look-ups and of commits that fail.
+    look_ups_said: Said,
+    commits_said: Said,
     /// There is no room: partitions that hold their share are paused.
     no_room: bool,
     full_since: Option<Instant>,
@@ -231,6 +240,9 @@ impl<I: Intake> Poller<I> {
             epoch: 0,
             punctual,
             hushed: false,
+            refused: None,
+            look_ups_said: Said::default(),
+            commits_said: Said::default(),
             no_room: false,
             full_since: None,
             stopping: false,
@@ -257,6 +269,7 @@ impl<I: Intake> Poller<I> {
             }
             self.serve_failure(now);
             self.serve_rebalance(now);
+            self.serve_refused(now);
             if self.stopping && matches!(self.rebalance, Rebalance::Steady) {
                 break;
             }
@@ -462,6 +475,9 @@ impl<I: Intake> Poller<I> {
     }
 
     fn error(&mut self, error: KafkaError, partition: Option<Partition>, now: Instant) {
+        if self.refuse(&error, partition.as_ref(), now) {
+            return;
+        }
         match partition {
             Some(partition) if error.means_out_of_range() => {
                 self.shut(std::slice::from_ref(&partition));

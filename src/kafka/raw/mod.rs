@@ -21,7 +21,7 @@ use super::{KafkaError, Partition};
 use crate::event::Header;
 
 pub use admin::TopicSeen;
-pub(crate) use admin::{log_ends, topic_ids};
+pub(crate) use admin::{group_allowed, log_ends, topic_ids};
 pub use consumer::Committed;
 pub(crate) use consumer::{
     CommitEntry, assignment_lost, commit, committed, destroy_failed, incremental_assign,

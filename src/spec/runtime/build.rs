@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::overlay::{self, Override};
-use super::{Kafka, Mechanism, Spec};
+use super::{Kafka, OAuth2, Spec, security};
 use crate::handler::egress;
 use crate::kafka::options::RESERVED;
 use crate::settings::{self, KafkaSettings, References, Settings};
@@ -22,6 +22,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Where webhooks may go.
     pub egress: egress::Spec,
+    /// Where tokens for OAUTHBEARER come from; references not resolved.
+    pub oauth2: Option<OAuth2>,
     /// The tree, which places later findings (`egress`).
     pub document: Document,
 }
@@ -50,13 +52,14 @@ pub fn load(
     let spec: Spec = spec?;
     let builder = Builder { document: &document, spec: &spec, findings };
     let settings = builder.settings(environment);
-    Some(Loaded { settings, egress: spec.egress, document })
+    let oauth2 = spec.kafka.sasl.and_then(|sasl| sasl.oauth2);
+    Some(Loaded { settings, egress: spec.egress, oauth2, document })
 }
 
-struct Builder<'a> {
-    document: &'a Document,
+pub(super) struct Builder<'a> {
+    pub(super) document: &'a Document,
     spec: &'a Spec,
-    findings: &'a mut Vec<Diagnostic>,
+    pub(super) findings: &'a mut Vec<Diagnostic>,
 }
 
 impl Builder<'_> {
@@ -127,7 +130,7 @@ impl Builder<'_> {
     }
 
     /// A text with its references resolved; itself, and a finding, where one does not resolve.
-    fn text(&mut self, references: &References, path: &Path, text: &str) -> String {
+    pub(super) fn text(&mut self, references: &References, path: &Path, text: &str) -> String {
         match references.resolve(text) {
             Ok(resolved) => resolved.expose().to_owned(),
             Err(error) => {
@@ -177,31 +180,8 @@ impl Builder<'_> {
             self.property(&path, name, &value, drain_deadline);
             properties.insert(name.clone(), value);
         }
-        let mut security = vec![("security.protocol", protocol(spec).to_owned())];
-        if let Some(tls) = &spec.tls {
-            let path = at.then("tls");
-            for (property, key, value) in [
-                ("ssl.ca.location", "ca", &tls.ca),
-                ("ssl.certificate.location", "cert", &tls.cert),
-                ("ssl.key.location", "key", &tls.key),
-                ("ssl.key.password", "key_password", &tls.key_password),
-            ] {
-                security
-                    .extend(value.as_ref().map(|v| (property, self.text(references, &path.then(key), v))));
-            }
-        }
-        if let Some(sasl) = &spec.sasl {
-            let path = at.then("sasl");
-            security.push(("sasl.mechanism", mechanism(sasl.mechanism).to_owned()));
-            for (property, key, value) in
-                [("sasl.username", "username", &sasl.username), ("sasl.password", "password", &sasl.password)]
-            {
-                security
-                    .extend(value.as_ref().map(|v| (property, self.text(references, &path.then(key), v))));
-            }
-        }
-        for (property, value) in security {
-            properties.entry(property.to_owned()).or_insert(value);
+        for (property, value) in self.security(references, &at, spec) {
+            properties.insert(property.to_owned(), value);
         }
         KafkaSettings {
             brokers,
@@ -216,11 +196,16 @@ impl Builder<'_> {
         let too_short = name == "max.poll.interval.ms"
             && value.parse::<u128>().is_ok_and(|millis| millis <= drain_deadline.as_millis());
         let reserved = RESERVED.contains(&name) || name.starts_with("enable.auto.");
-        if !too_short && !reserved {
+        let key = security::key_of(name);
+        if !too_short && !reserved && key.is_none() {
             return;
         }
         let label = self.document.key_label(path, "");
-        let finding = if reserved {
+        let finding = if let Some(key) = key {
+            Diagnostic::error("W0601", format!("`{name}` is set by Weir itself"), label)
+                .with_cause("one place says how Weir signs on to Kafka")
+                .with_help(format!("write {key} instead"))
+        } else if reserved {
             Diagnostic::error("W0601", format!("`{name}` is set by Weir itself"), label)
                 .with_cause("what Weir promises about loss, order and duplicates rests on it")
                 .with_help("take it out")
@@ -231,23 +216,5 @@ impl Builder<'_> {
                 .with_help(format!("raise it above {deadline}, or lower `drain_deadline`"))
         };
         self.findings.push(finding);
-    }
-}
-
-fn protocol(spec: &Kafka) -> &'static str {
-    match (spec.sasl.is_some(), spec.tls.is_some()) {
-        (true, true) => "sasl_ssl",
-        (true, false) => "sasl_plaintext",
-        (false, true) => "ssl",
-        (false, false) => "plaintext",
-    }
-}
-
-fn mechanism(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Plain => "PLAIN",
-        Mechanism::Scram256 => "SCRAM-SHA-256",
-        Mechanism::Scram512 => "SCRAM-SHA-512",
-        Mechanism::OauthBearer => "OAUTHBEARER",
     }
 }

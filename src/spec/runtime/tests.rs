@@ -145,3 +145,80 @@ weir.yaml:7:30: error[W0201]: `${env:NOPE}` is not set; help: set the variable N
 ";
     assert_eq!(findings, expected);
 }
+
+/// What is said of these keys of the block `kafka`, the secrets `password` and `pem` being there; and the properties.
+fn signing_on(keys: &str) -> (String, BTreeMap<String, String>) {
+    let text = format!("kafka:\n  brokers: b:1\n{keys}");
+    let pem = ("WEIR_SECRET_PEM", "-----BEGIN PRIVATE KEY-----\nc4nary\n-----END PRIVATE KEY-----");
+    let (loaded, findings) = loaded(&text, &[("WEIR_SECRET_PASSWORD", "c4nary"), pem], &[]);
+    assert!(!findings.contains("c4nary"), "{findings}");
+    (findings, loaded.unwrap().settings.kafka.properties)
+}
+
+#[test]
+fn each_way_to_sign_on_is_what_librdkafka_calls_it() {
+    let password = "password: '${secret:password}'";
+    for (keys, expected) in [
+        (format!("  sasl: {{ mechanism: SCRAM-SHA-256, username: u, {password} }}\n"), "sasl_plaintext SCRAM-SHA-256"),
+        (format!("  tls: {{}}\n  sasl: {{ mechanism: PLAIN, username: u, {password} }}\n"), "sasl_ssl PLAIN"),
+        (
+            "  tls: { ca: ca.pem }\n  sasl:\n    mechanism: OAUTHBEARER\n    oauth2: { token_url: 'https://t/', client_id: c, \
+             client_secret: '${secret:password}', scopes: [a] }\n"
+                .to_owned(),
+            "sasl_ssl OAUTHBEARER",
+        ),
+        ("  tls: { ca: ca.pem, cert: c.pem, key: k.pem }\n".to_owned(), "ssl"),
+    ] {
+        let (findings, properties) = signing_on(&keys);
+        assert_eq!(findings, "", "{keys}");
+        let property = |name| properties.get(name).map(String::as_str).unwrap_or_default();
+        let said = format!("{} {}", property("security.protocol"), property("sasl.mechanism"));
+        assert_eq!(said.trim(), expected);
+    }
+    let (_, files) =
+        signing_on("  tls: { ca: ca.pem, cert: c.pem, key: k.pem, key_password: '${secret:password}' }\n");
+    for (name, value) in [
+        ("ssl.ca.location", "ca.pem"),
+        ("ssl.certificate.location", "c.pem"),
+        ("ssl.key.location", "k.pem"),
+        ("ssl.key.password", "c4nary"),
+    ] {
+        assert_eq!(files.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    let (_, texts) = signing_on("  tls: { cert: c.pem, key: '${secret:pem}' }\n");
+    assert!(
+        texts.get("ssl.key.pem").is_some_and(|key| key.starts_with("-----BEGIN ")),
+        "the text of a secret"
+    );
+}
+
+#[test]
+fn what_cannot_sign_on_is_said_where_it_is_written() {
+    let (findings, _) = signing_on(
+        "  tls: { cert: c.pem, key_password: open }
+  sasl: { mechanism: SCRAM-SHA-512, username: u, oauth2: { token_url: t, client_id: c, client_secret: s } }
+  properties: { sasl.password: x, security.protocol: ssl, request.required.acks: '1', ssl.cipher.suites: a }
+",
+    );
+    let expected = "\
+weir.yaml:3:16: error[W0602]: `cert` means nothing without `key`
+weir.yaml:3:37: error[W0602]: `key_password` means nothing without `key`
+weir.yaml:4:22: error[W0602]: SCRAM-SHA-512 needs `password`
+weir.yaml:4:50: error[W0602]: SCRAM-SHA-512 has no use for `oauth2`; help: take it out
+weir.yaml:5:17: error[W0601]: `sasl.password` is set by Weir itself; cause: one place says how Weir signs on to Kafka; help: write kafka.sasl.password instead
+weir.yaml:5:35: error[W0601]: `security.protocol` is set by Weir itself; cause: one place says how Weir signs on to Kafka; help: write kafka.tls or kafka.sasl instead
+weir.yaml:5:59: error[W0601]: `request.required.acks` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
+";
+    assert_eq!(findings, expected);
+    let (findings, _) =
+        signing_on("  sasl: { mechanism: PLAIN, username: u, password: '${secret:password}' }\n");
+    assert!(findings.starts_with("weir.yaml:3:22: warning[W0603]"), "{findings}");
+    let (findings, _) = signing_on("  sasl: { mechanism: SCRAM-SHA-512, username: u, password: open }\n");
+    let expected =
+        "weir.yaml:3:62: error[W0602]: credentials do not stand in the file; help: write ${secret:NAME}\n";
+    assert_eq!(findings, expected);
+    let variable = [("WEIR_KAFKA_SASL_PASSWORD", "c4nary")];
+    let (_, findings) =
+        loaded("kafka: { brokers: b:1, sasl: { mechanism: SCRAM-SHA-512, username: u } }\n", &variable, &[]);
+    assert_eq!(findings, "", "a variable may hold it");
+}

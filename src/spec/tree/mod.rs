@@ -174,6 +174,11 @@ impl Document {
         self.from_elsewhere.iter().rev().find(|(put, _)| above(put)).map(|(_, origin)| origin)
     }
 
+    /// Whether the value of a path stands in the file itself, and was not put over it.
+    pub fn is_written(&self, path: &Path) -> bool {
+        self.elsewhere(path).is_none()
+    }
+
     /// A label at the value of a path, or at the nearest above it that exists.
     pub fn label(&self, path: &Path, text: impl Into<String>) -> Label {
         if let Some(origin) = self.elsewhere(path) {

@@ -36,6 +36,8 @@ struct Own {
     dir: PathBuf,
     ports: [u16; 3],
     via: u16,
+    /// Its further listeners.
+    more: HashMap<&'static str, u16>,
 }
 
 /// The broker that the tests share.
@@ -56,25 +58,36 @@ impl Kafka {
     /// # Panics
     /// Where no Kafka can be started: a missing service is a failure, never a skipped test.
     pub(crate) fn own(name: &str, via: Option<u16>) -> Kafka {
-        Kafka::serve(name, via, "")
+        Kafka::serve(name, via, "", &[])
     }
 
     /// The same with lines of `server.properties`.
     pub(crate) fn with(name: &str, settings: &str) -> Kafka {
-        Kafka::serve(name, None, settings)
+        Kafka::serve(name, None, settings, &[])
     }
 
-    fn serve(name: &str, via: Option<u16>, settings: &str) -> Kafka {
+    /// The same with further listeners, each by its name and protocol.
+    pub(crate) fn listening(name: &str, listeners: &[(&'static str, &str)], settings: &str) -> Kafka {
+        Kafka::serve(name, None, settings, listeners)
+    }
+
+    fn serve(name: &str, via: Option<u16>, settings: &str, listeners: &[(&'static str, &str)]) -> Kafka {
         let ports = free_ports();
+        let more: HashMap<&'static str, u16> =
+            listeners.iter().map(|(listener, _)| *listener).zip(more_ports(listeners.len())).collect();
+        let written: Vec<String> = listeners
+            .iter()
+            .map(|(listener, protocol)| format!("{listener}={protocol}@{}", more[listener]))
+            .collect();
         let dir = std::env::temp_dir().join(format!("weir-kafka-{name}-{}", ports[0]));
         let mut command = script("serve", &dir, ports, via.unwrap_or(ports[2]));
-        command.env("KAFKA_SETTINGS", settings);
+        command.env("KAFKA_SETTINGS", settings).env("KAFKA_LISTENERS", written.join(" "));
         let mut serve = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bash runs");
         let mut line = String::new();
         BufReader::new(serve.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("ready"), "scripts/kafka serve did not come up; its words are above");
         let brokers = format!("127.0.0.1:{}", ports[0]);
-        Kafka { brokers, own: Some(Own { serve, dir, ports, via: via.unwrap_or(ports[2]) }) }
+        Kafka { brokers, own: Some(Own { serve, dir, ports, via: via.unwrap_or(ports[2]), more }) }
     }
 
     /// `host:port`, for `bootstrap.servers`.
@@ -85,6 +98,23 @@ impl Kafka {
     /// The port of an own broker's second listener: what a proxy stands in front of.
     pub(crate) fn faulty_port(&self) -> u16 {
         self.own.as_ref().expect("only an own broker has one that is known").ports[2]
+    }
+
+    /// The same broker as it is seen at one of its further listeners.
+    pub(crate) fn at(&self, listener: &str) -> Kafka {
+        Kafka::behind(self.own.as_ref().expect("only an own broker has further listeners").more[listener])
+    }
+
+    /// Runs one of Kafka's own tools on an own broker.
+    ///
+    /// # Panics
+    /// Where the tool fails.
+    pub(crate) fn tool(&self, class: &str, arguments: &[&str]) {
+        let own = self.own.as_ref().expect("only an own broker is changed by a tool");
+        let mut tool = script("tool", &own.dir, own.ports, own.via);
+        let output = tool.arg(class).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{class} {arguments:?}: {said}");
     }
 
     /// The same broker as it is seen through a proxy on this port.
@@ -283,4 +313,9 @@ fn script(verb: &str, dir: &std::path::Path, ports: [u16; 3], via: u16) -> Comma
 fn free_ports() -> [u16; 3] {
     let bound = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     bound.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn more_ports(count: usize) -> Vec<u16> {
+    let bound: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }

@@ -12,5 +12,6 @@ pub(crate) mod python;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod run;
+pub(crate) mod secured;
 pub(crate) mod show;
 pub(crate) mod weir;

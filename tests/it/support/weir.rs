@@ -23,6 +23,8 @@ pub(crate) struct Site {
     brokers: String,
     /// What the runtime file says beyond the rig's own lines.
     more: String,
+    /// What the block `kafka` says beyond brokers and properties.
+    security: String,
     /// What librdkafka is told beyond the session's time.
     properties: String,
     variables: Vec<(&'static str, &'static str)>,
@@ -46,8 +48,15 @@ impl Site {
     pub(crate) fn new(run: &Run, kafka: &Kafka) -> Site {
         let folder = Folder::new(&run.name);
         std::fs::create_dir_all(folder.path().join("pipelines")).unwrap();
-        let (brokers, more, properties) = (kafka.brokers().to_owned(), String::new(), String::new());
-        Site { folder, brokers, more, properties, variables: Vec::new(), session: Duration::from_secs(6) }
+        Site {
+            folder,
+            brokers: kafka.brokers().to_owned(),
+            more: String::new(),
+            security: String::new(),
+            properties: String::new(),
+            variables: Vec::new(),
+            session: Duration::from_secs(6),
+        }
     }
 
     /// Writes `pipelines/NAME.yaml`: its first line, and these.
@@ -69,6 +78,12 @@ impl Site {
     /// More of the runtime file.
     pub(crate) fn runtime(mut self, yaml: &str) -> Site {
         self.more.push_str(yaml);
+        self
+    }
+
+    /// How its instances sign on: a key of the block `kafka`.
+    pub(crate) fn signs_on(mut self, yaml: &str) -> Site {
+        writeln!(self.security, "  {yaml}").unwrap();
         self
     }
 
@@ -111,8 +126,9 @@ impl Site {
             "instance: {instance}\nlisten: 127.0.0.1:{port}\npipelines: {folder}/pipelines\ndrain_deadline: 5s\n\
              shutdown_grace: 10s\ntelemetry: {{ log: json }}\n\
              kafka:\n  brokers: [\"{brokers}\"]\n  properties: {{ session.timeout.ms: \"{session}\", \
-             heartbeat.interval.ms: \"{heartbeat}\"{properties} }}\n{more}",
+             heartbeat.interval.ms: \"{heartbeat}\"{properties} }}\n{security}{more}",
             folder = self.folder.path().display(),
+            security = self.security,
         );
         std::fs::write(&config, text).unwrap();
         let log = self.folder.path().join(format!("{instance}.log"));

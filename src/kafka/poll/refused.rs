@@ -1,0 +1,134 @@
+//! What Kafka refuses this consumer: it does not let it in (credentials, certificates), or not at a topic or its group
+//! (ACL). librdkafka says so once and then is silent (B7), and never says that it is over: the refusal is looked at again
+//! every few seconds, on a thread of its own, until all that a consumer has to do is allowed.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::Poller;
+use crate::kafka::find::allowed;
+use crate::kafka::{Intake, KafkaError, Partition, Trouble};
+
+/// How often a refusal is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// A refusal that is not known to be over.
+#[derive(Debug)]
+pub(super) struct Refused {
+    words: String,
+    look_at: Instant,
+    /// Of the look under way.
+    answer: Option<mpsc::Receiver<Result<(), KafkaError>>>,
+    /// Refused again since the look began: what it finds is out of date.
+    again: bool,
+}
+
+impl<I: Intake> Poller<I> {
+    /// Notes an error that is a refusal; `false` where it is none.
+    pub(super) fn refuse(&mut self, error: &KafkaError, partition: Option<&Partition>, now: Instant) -> bool {
+        if !error.means_refused() {
+            return false;
+        }
+        let words = words(error, partition, &self.options.consumer.group);
+        let before = self.refused.take();
+        let look_at = before.as_ref().map_or(now + LOOK_EVERY, |before| before.look_at);
+        let answer = before.and_then(|before| before.answer);
+        let again = answer.is_some();
+        self.refused = Some(Refused { words: words.clone(), look_at, answer, again });
+        self.intake.trouble(Trouble::Refused(words), now);
+        true
+    }
+
+    /// Looks whether a refusal is over.
+    pub(super) fn serve_refused(&mut self, now: Instant) {
+        let Some(mut refused) = self.refused.take_if(|_| !self.stopping) else { return };
+        match refused.answer.take() {
+            Some(receiver) => match receiver.try_recv() {
+                Err(mpsc::TryRecvError::Empty) => refused.answer = Some(receiver),
+                Ok(Ok(())) if !refused.again => {
+                    self.commits_said.settled();
+                    return self.intake.trouble(Trouble::Allowed, now);
+                }
+                Ok(Ok(())) | Err(mpsc::TryRecvError::Disconnected) => refused.look_at = now + LOOK_EVERY,
+                Ok(Err(error)) => {
+                    refused.look_at = now + LOOK_EVERY;
+                    // Where it cannot be reached, why it could not before is still the best answer.
+                    let words = words(&error, None, &self.options.consumer.group);
+                    if error.means_refused() && words != refused.words {
+                        refused.words.clone_from(&words);
+                        self.intake.trouble(Trouble::Refused(words), now);
+                    }
+                }
+            },
+            None if now >= refused.look_at => {
+                refused.again = false;
+                refused.answer = self.look();
+                refused.look_at = now + LOOK_EVERY;
+            }
+            None => {}
+        }
+        self.refused = Some(refused);
+    }
+
+    fn look(&mut self) -> Option<mpsc::Receiver<Result<(), KafkaError>>> {
+        let (sender, receiver) = mpsc::channel();
+        let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
+        let (group, topics) = (self.options.consumer.group.clone(), self.options.topics.clone());
+        let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
+        let look = move || {
+            // The receiver is gone where the thread ended meanwhile.
+            sender.send(allowed(&consumer, &group, &topics, &partitions)).ok();
+            queue.wake();
+        };
+        let thread = std::thread::Builder::new().name("kafka-look".into()).spawn(look).ok()?;
+        self.others.retain(|other| !other.is_finished());
+        self.others.push(thread);
+        Some(receiver)
+    }
+}
+
+/// What is refused, for people. librdkafka's own words say which broker; how long it took is left out, so that the same is
+/// the same.
+fn words(error: &KafkaError, partition: Option<&Partition>, group: &str) -> String {
+    let said = error.message.split(" (after ").next().unwrap_or_default();
+    match error.code {
+        RDKafkaErrorCode::TopicAuthorizationFailed => match partition {
+            Some(partition) => format!("reading {} is not allowed to this user (ACL)", partition.topic),
+            None => format!("reading a topic is not allowed to this user (ACL): {said}"),
+        },
+        RDKafkaErrorCode::GroupAuthorizationFailed => {
+            format!("the group {group} is not allowed to this user (ACL)")
+        }
+        RDKafkaErrorCode::SSL => format!("TLS with Kafka fails: {said}"),
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            format!("Kafka does not let this user in: {said}")
+        }
+        _ => format!("Kafka refuses this user: {said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: RDKafkaErrorCode, message: &str, topic: Option<&str>) -> String {
+        let error = KafkaError { code, message: message.into(), fatal: false };
+        let partition = topic.map(|topic| Partition { topic: topic.into(), number: 0 });
+        words(&error, partition.as_ref(), "weir.orders")
+    }
+
+    #[test]
+    fn the_words_name_what_is_refused_and_nothing_that_changes_each_time() {
+        let text = "sasl_ssl://b:9092/1: SASL authentication error: invalid credentials (after 12ms in state AUTH_REQ)";
+        assert_eq!(
+            said(RDKafkaErrorCode::Authentication, text, None),
+            "Kafka does not let this user in: sasl_ssl://b:9092/1: SASL authentication error: invalid credentials"
+        );
+        let topic = said(RDKafkaErrorCode::TopicAuthorizationFailed, "Broker: no", Some("orders"));
+        assert_eq!(topic, "reading orders is not allowed to this user (ACL)");
+        let group = said(RDKafkaErrorCode::GroupAuthorizationFailed, "Broker: no", None);
+        assert_eq!(group, "the group weir.orders is not allowed to this user (ACL)");
+    }
+}

@@ -1,0 +1,151 @@
+//! How Weir signs on to the brokers: `kafka.tls` and `kafka.sasl` as properties of librdkafka, and what is wrong with them.
+
+use super::build::Builder;
+use super::{Kafka, Mechanism, Sasl, Tls};
+use crate::settings::References;
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::tree::Path;
+
+/// What signs on is not complete, or contradicts itself.
+const INCOMPLETE: &str = "W0602";
+/// A password goes over the wire as it is.
+const IN_THE_CLEAR: &str = "W0603";
+
+/// Properties that `kafka.tls` and `kafka.sasl` stand for, by name or by how they begin (`.` at the end), and the key to
+/// write instead.
+const HAVE_KEYS: &[(&str, &str)] = &[
+    ("security.protocol", "kafka.tls or kafka.sasl"),
+    ("sasl.mechanism", "kafka.sasl.mechanism"),
+    ("sasl.mechanisms", "kafka.sasl.mechanism"),
+    ("sasl.username", "kafka.sasl.username"),
+    ("sasl.password", "kafka.sasl.password"),
+    ("sasl.oauthbearer.", "kafka.sasl.oauth2"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "kafka.sasl.oauth2"),
+    ("ssl.ca.location", "kafka.tls.ca"),
+    ("ssl.ca.pem", "kafka.tls.ca"),
+    ("ssl.certificate.", "kafka.tls.cert"),
+    ("ssl.key.location", "kafka.tls.key"),
+    ("ssl.key.pem", "kafka.tls.key"),
+    ("ssl.key.password", "kafka.tls.key_password"),
+];
+
+/// The key that stands for a property, where there is one: two places would say how Weir signs on.
+pub(super) fn key_of(property: &str) -> Option<&'static str> {
+    let named = |name: &str| if name.ends_with('.') { property.starts_with(name) } else { property == name };
+    HAVE_KEYS.iter().find(|(name, _)| named(name)).map(|(_, key)| *key)
+}
+
+/// Properties of librdkafka with their values.
+type Properties = Vec<(&'static str, String)>;
+
+impl Builder<'_> {
+    /// The properties that the two blocks stand for.
+    pub(super) fn security(&mut self, references: &References, at: &Path, spec: &Kafka) -> Properties {
+        let mut properties = vec![("security.protocol", protocol(spec).to_owned())];
+        if let Some(tls) = &spec.tls {
+            self.tls(references, &at.then("tls"), tls, &mut properties);
+        }
+        if let Some(sasl) = &spec.sasl {
+            let at = at.then("sasl");
+            self.sasl(references, &at, sasl, &mut properties);
+            if sasl.mechanism == Mechanism::Plain && spec.tls.is_none() {
+                let label = self.document.label(&at.then("mechanism"), "");
+                let message = "without `tls`, PLAIN sends the password as it is";
+                let finding = Diagnostic::warning(IN_THE_CLEAR, message, label);
+                self.findings.push(finding.with_help("write `tls: {}` beside `sasl`, or use SCRAM-SHA-512"));
+            }
+        }
+        properties
+    }
+
+    fn tls(&mut self, references: &References, at: &Path, tls: &Tls, out: &mut Properties) {
+        for (key, value, file, pem) in [
+            ("ca", &tls.ca, "ssl.ca.location", "ssl.ca.pem"),
+            ("cert", &tls.cert, "ssl.certificate.location", "ssl.certificate.pem"),
+            ("key", &tls.key, "ssl.key.location", "ssl.key.pem"),
+        ] {
+            let Some(written) = value else { continue };
+            let text = self.text(references, &at.then(key), written);
+            let is_pem = text.contains("-----BEGIN ");
+            if is_pem && key == "key" {
+                self.credential(references, &at.then(key), written);
+            }
+            out.push((if is_pem { pem } else { file }, text));
+        }
+        for (key, there, other, other_there) in [
+            ("cert", tls.cert.is_some(), "key", tls.key.is_some()),
+            ("key", tls.key.is_some(), "cert", tls.cert.is_some()),
+            ("key_password", tls.key_password.is_some(), "key", tls.key.is_some()),
+        ] {
+            if there && !other_there {
+                self.incomplete(&at.then(key), format!("`{key}` means nothing without `{other}`"), "");
+            }
+        }
+        if let Some(password) = &tls.key_password {
+            out.push(("ssl.key.password", self.credential(references, &at.then("key_password"), password)));
+        }
+    }
+
+    fn sasl(&mut self, references: &References, at: &Path, sasl: &Sasl, out: &mut Properties) {
+        let Sasl { mechanism, username, password, oauth2 } = sasl;
+        out.push(("sasl.mechanism", word(*mechanism).to_owned()));
+        let by_token = *mechanism == Mechanism::OauthBearer;
+        for (key, there, wanted) in [
+            ("username", username.is_some(), !by_token),
+            ("password", password.is_some(), !by_token),
+            ("oauth2", oauth2.is_some(), by_token),
+        ] {
+            let mechanism = word(*mechanism);
+            match (there, wanted) {
+                (false, true) => {
+                    self.incomplete(&at.then("mechanism"), format!("{mechanism} needs `{key}`"), "");
+                }
+                (true, false) => {
+                    let message = format!("{mechanism} has no use for `{key}`");
+                    self.incomplete(&at.then(key), message, "take it out");
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        if let Some(username) = username {
+            out.push(("sasl.username", self.text(references, &at.then("username"), username)));
+        }
+        if let Some(password) = password {
+            out.push(("sasl.password", self.credential(references, &at.then("password"), password)));
+        }
+    }
+
+    /// A text that nobody may read: the file does not hold it, but says where it is. A variable may.
+    fn credential(&mut self, references: &References, path: &Path, written: &str) -> String {
+        let text = self.text(references, path, written);
+        let in_the_file = self.document.is_written(path);
+        if in_the_file && references.resolve(written).is_ok_and(|resolved| !resolved.is_secret()) {
+            self.incomplete(path, "credentials do not stand in the file".to_owned(), "write ${secret:NAME}");
+        }
+        text
+    }
+
+    fn incomplete(&mut self, path: &Path, message: String, help: &str) {
+        let mut finding = Diagnostic::error(INCOMPLETE, message, self.document.label(path, ""));
+        finding.help = (!help.is_empty()).then(|| help.to_owned());
+        self.findings.push(finding);
+    }
+}
+
+fn protocol(spec: &Kafka) -> &'static str {
+    match (spec.sasl.is_some(), spec.tls.is_some()) {
+        (true, true) => "sasl_ssl",
+        (true, false) => "sasl_plaintext",
+        (false, true) => "ssl",
+        (false, false) => "plaintext",
+    }
+}
+
+fn word(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Plain => "PLAIN",
+        Mechanism::Scram256 => "SCRAM-SHA-256",
+        Mechanism::Scram512 => "SCRAM-SHA-512",
+        Mechanism::OauthBearer => "OAUTHBEARER",
+    }
+}

@@ -1,0 +1,257 @@
+//! Kafka behind SASL, TLS and ACLs: who is let in works, who is not says why and goes on by itself once it is (B7, F-14).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::delivery::ends;
+use crate::support::check;
+use crate::support::commits::Commits;
+use crate::support::kafka::{Kafka, state};
+use crate::support::ledger::{Fault, Ledgers};
+use crate::support::load::Load;
+use crate::support::receiver::{Receiver, status};
+use crate::support::run::{Run, pause, until};
+use crate::support::secured::{MUTUAL, PLAIN, SEALED, SIGNED, Secured, secured};
+use crate::support::weir::{Site, Watched, Weir};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A topic, its DLQ topic, a receiver, and a pipeline between them.
+struct Scene {
+    run: Run,
+    receiver: Receiver,
+    site: Site,
+}
+
+impl Scene {
+    /// At this listener; how it signs on is for the test to say.
+    async fn set(test: &str, broker: &'static Secured, listener: &str) -> Scene {
+        let run = Run::new(test);
+        broker.kafka.create(&run.name, 2, &[]).await;
+        broker.kafka.create(&format!("{}.dlq", run.name), 2, &[]).await;
+        let receiver = Receiver::start(&run, |_| status(200)).await;
+        let yaml = format!(
+            "source: {{ topic: {0}, start: earliest }}\nhandler: {1}\ndlq: {0}.dlq\n",
+            run.name,
+            receiver.url()
+        );
+        let site = Site::new(&run, &broker.kafka.at(listener)).pipeline(&run.name, &yaml);
+        Scene { run, receiver, site }
+    }
+
+    fn signs_on(self, yaml: &str) -> Scene {
+        Scene { site: self.site.signs_on(yaml), ..self }
+    }
+
+    fn secret(self, name: &str, value: &str) -> Scene {
+        Scene { site: self.site.secret(name, value), ..self }
+    }
+
+    /// One record more arrives.
+    async fn delivers(&self, kafka: &Kafka) {
+        let before = self.receiver.arrivals().len();
+        kafka.write(&self.run.name, &[("k", r#"{"id": 1}"#)]);
+        until("a record is delivered", SOON, async || self.receiver.arrivals().len() > before).await;
+    }
+}
+
+/// What `/api/health` gives as reasons of the stage, one a line.
+async fn reasons(weir: &Weir) -> String {
+    let (_, body) = weir.get("/api/health").await.unwrap_or_default();
+    let body: Value = serde_json::from_str(&body).unwrap_or_default();
+    let pipelines = body["components"]["pipelines"].as_object().cloned().unwrap_or_default();
+    let holds = pipelines.values().flat_map(|one| one["holds"].as_array().cloned().unwrap_or_default());
+    let line = |hold: Value| {
+        format!(
+            "{}: {}\n",
+            hold["cause"].as_str().unwrap_or_default(),
+            hold["message"].as_str().unwrap_or_default()
+        )
+    };
+    holds.map(line).collect()
+}
+
+/// Waits until the stage says so.
+async fn says(weir: &Weir, cause: &str, words: &str) {
+    let said = async || {
+        let reasons = reasons(weir).await;
+        reasons.lines().any(|line| line.starts_with(&format!("{cause}: ")) && line.contains(words))
+    };
+    until(&format!("the stage says `{words}`"), SOON, said).await;
+    weir.holds(cause).await;
+}
+
+/// Waits until nothing holds the stage any more.
+async fn is_free(weir: &Weir) {
+    let free = async || weir.metric("weir_stage_held", &[]).await == 0.0 && reasons(weir).await.is_empty();
+    until("nothing holds the stage", SOON, free).await;
+}
+
+/// How many lines it logs in this time.
+async fn lines_in(site: &Site, time: Duration) -> usize {
+    let log = site.path().join("one.log");
+    let lines = || std::fs::read_to_string(&log).unwrap().lines().count();
+    let before = lines();
+    pause(time).await;
+    lines() - before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_the_broker_knows_is_let_in() {
+    let broker = secured();
+    let (user, password) = ("scram-user", "scram-word-77ab");
+    broker.user(user, "SHA-256", password);
+    broker.user(user, "SHA-512", password);
+    for user in [user, PLAIN.0, "CN=mutual-user"] {
+        broker.allow(user, "let-in");
+    }
+    let tls = format!("tls: {{ ca: {} }}", broker.ca());
+    let by = |mechanism: &str, user: &str| {
+        format!("sasl: {{ mechanism: {mechanism}, username: {user}, password: \"${{secret:kafka}}\" }}")
+    };
+    for (test, listener, mechanism, with_tls) in [
+        ("let-in-256", SIGNED, "SCRAM-SHA-256", false),
+        ("let-in-512", SIGNED, "SCRAM-SHA-512", false),
+        ("let-in-plain", SIGNED, "PLAIN", false),
+        ("let-in-sealed", SEALED, "SCRAM-SHA-512", true),
+        ("let-in-sealed-plain", SEALED, "PLAIN", true),
+    ] {
+        let (user, password) = if mechanism == "PLAIN" { PLAIN } else { (user, password) };
+        let mut scene = Scene::set(test, broker, listener).await.secret("kafka", password);
+        scene = scene.signs_on(&by(mechanism, user));
+        if with_tls {
+            scene = scene.signs_on(&tls);
+        }
+        let weir = scene.site.start("one").await;
+        scene.delivers(&broker.kafka).await;
+        assert_eq!(weir.stop(Duration::from_secs(15)).await, 0, "{test}");
+    }
+    // By certificate: as a secret's text, as a file of the system.
+    let (certificate, key) = broker.client("mutual-user", false);
+    let scene =
+        Scene::set("let-in-mutual", broker, MUTUAL).await.secret("key", &key).secret("cert", &certificate);
+    let both =
+        format!("tls: {{ ca: {}, cert: \"${{secret:cert}}\", key: \"${{secret:key}}\" }}", broker.ca());
+    let scene = scene.signs_on(&both);
+    let weir = scene.site.start("one").await;
+    scene.delivers(&broker.kafka).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_said_and_mended_by_itself() {
+    let broker = secured();
+    let user = "wrong-user";
+    broker.user(user, "SHA-512", "another-word");
+    broker.allow(user, "wrong-password");
+    let scene = Scene::set("wrong-password", broker, SIGNED).await.secret("kafka", "weirs-word-51cd");
+    let sasl =
+        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
+    let scene = scene.signs_on(&sasl);
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", "Kafka does not let this user in").await;
+    assert!(!reasons(&weir).await.contains("weirs-word"), "never the password");
+    assert_eq!(weir.get("/readyz").await.unwrap().0, 200, "a restart would not mend it");
+    let lines = lines_in(&scene.site, Duration::from_secs(15)).await;
+    assert!(lines <= 15, "{lines} lines in 15 s:\n{}", weir.log());
+
+    broker.user(user, "SHA-512", "weirs-word-51cd");
+    scene.delivers(&broker.kafka).await;
+    is_free(&weir).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// What a user is denied for a while.
+struct Denied<'a> {
+    what: &'a [&'a str],
+    cause: &'a str,
+    says: &'a str,
+}
+
+/// ACLs are taken away and given back in the middle of the load: the topic's, the group's, the DLQ's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_that_are_taken_away_and_given_back_under_load_lose_nothing() {
+    let broker = secured();
+    let user = "rights-user";
+    broker.user(user, "SHA-512", "rights-word");
+    let scene = Scene::set("rights", broker, SIGNED).await.secret("kafka", "rights-word");
+    let (topic, group) = (scene.run.name.clone(), format!("weir.{}", scene.run.name));
+    let dlq = format!("{topic}.dlq");
+    let (read, member, write) = (
+        ["--operation", "Read", "--topic", &topic],
+        ["--operation", "Read", "--group", &group],
+        ["--operation", "Write", "--topic", &dlq],
+    );
+    for right in [&read, &member, &write] {
+        broker.rule("--add", user, right);
+    }
+    let sasl =
+        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
+    let scene = scene.signs_on(&sasl);
+    let Scene { run, receiver, site } = &scene;
+    // One in twenty is refused for good, and goes to the DLQ.
+    receiver.script(|seen| {
+        let refused = seen.arrival.uid.is_some_and(|uid| uid % 20 == 0);
+        status(if refused { 422 } else { 200 }).after(Duration::from_millis(5))
+    });
+    let watched = Watched { kafka: &broker.kafka, group: &group, topic: &topic, partitions: 2 };
+    let commits = Commits::watch(&broker.kafka, run, &group, &topic, 2);
+    let weir = site.start("one").await;
+    let load = Load { events: 12_000, keys: 300, size: 256, rate: Some(150) };
+    let faults = async {
+        let mut faults = Vec::new();
+        for denied in [
+            Denied { what: &read, cause: "kafka", says: &format!("reading {topic} is not allowed") },
+            Denied { what: &member, cause: "kafka", says: &format!("the group {group} is not allowed") },
+            Denied { what: &write, cause: "dlq", says: "Topic authorization failed" },
+        ] {
+            let before = receiver.accepted();
+            receiver.wait_for_accepted(before + 200, SOON).await;
+            faults.extend(deny(broker, user, &denied, &weir, &watched, run).await);
+            receiver.wait_for_accepted(receiver.accepted() + 200, SOON).await;
+            is_free(&weir).await;
+        }
+        faults
+    };
+    let ((intents, acked), faults) = tokio::join!(load.produce(run, &broker.kafka, &topic), faults);
+    receiver.wait_for_accepted(acked.len() - acked.len().div_ceil(20), SOON * 2).await;
+    watched.all_committed_within(run, &ends(&acked), SOON).await;
+    let commits = tokio::task::spawn_blocking(|| commits.stop()).await.unwrap();
+    let dead = broker.kafka.read(run, &dlq);
+    let ledgers = Ledgers { intents, acked, arrivals: receiver.arrivals(), dead, commits, faults };
+    check::all(&ledgers);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// Takes a right away until the stage has said so for a while, and gives it back. A fault for each second of it, as work
+/// goes on meanwhile.
+async fn deny(
+    broker: &'static Secured,
+    user: &'static str,
+    denied: &Denied<'_>,
+    weir: &Weir,
+    watched: &Watched<'_>,
+    run: &Run,
+) -> Vec<Fault> {
+    change(broker, "--remove", user, denied.what).await;
+    let mut faults = Vec::new();
+    for _ in 0..8 {
+        let committed = state(&watched.committed(run).await);
+        pause(Duration::from_secs(1)).await;
+        let evidence = reasons(weir).await;
+        faults.push(Fault { at: run.now(), what: "right taken away", evidence, committed });
+    }
+    says(weir, denied.cause, denied.says).await;
+    change(broker, "--add", user, denied.what).await;
+    let committed = state(&watched.committed(run).await);
+    faults.push(Fault { at: run.now(), what: "right given back", evidence: "added".into(), committed });
+    faults
+}
+
+/// A rule is changed beside the load.
+async fn change(broker: &'static Secured, change: &'static str, user: &'static str, what: &[&str]) {
+    let what: Vec<String> = what.iter().map(|word| (*word).to_owned()).collect();
+    let by = move || broker.rule(change, user, &what.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(by).await.unwrap();
+}
