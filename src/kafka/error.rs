@@ -82,6 +82,12 @@ impl KafkaError {
         )
     }
 
+    /// Whether no broker answered.
+    pub fn means_unreachable(&self) -> bool {
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+        matches!(self.code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
+    }
+
     /// Whether the fetch position is outside of the log (B2), or the log was truncated (B6).
     pub fn means_out_of_range(&self) -> bool {
         matches!(

@@ -4,6 +4,8 @@
 mod raw;
 pub mod error;
 pub mod options;
+mod said;
+mod certificate;
 pub mod poll;
 mod rebalance;
 mod find;

@@ -17,8 +17,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{debug, error, warn};
 
 use super::options::{self, Cluster};
+use super::said::Said;
 use super::{KafkaError, raw};
 use crate::event::Outgoing;
+use crate::telemetry::clock;
 
 /// How long a record may wait for room in the producer's queue.
 const ROOM_WITHIN: Duration = Duration::from_secs(120);
@@ -88,8 +90,12 @@ struct Live {
 impl Live {
     fn start(cluster: &Cluster, client_id: &str, reported: &Arc<Notify>) -> Result<Live, KafkaError> {
         let bytes = Arc::default();
-        let context =
-            Context { name: client_id.to_owned(), reported: Arc::clone(reported), bytes: Arc::clone(&bytes) };
+        let context = Context {
+            name: client_id.to_owned(),
+            said: Mutex::default(),
+            reported: Arc::clone(reported),
+            bytes: Arc::clone(&bytes),
+        };
         let client: BaseProducer<Context> =
             options::producer(cluster, client_id).create_with_context(context)?;
         let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
@@ -120,6 +126,8 @@ type Report = oneshot::Receiver<Result<Written, KafkaError>>;
 
 struct Context {
     name: String,
+    /// What the log has said already.
+    said: Mutex<Said>,
     reported: Arc<Notify>,
     bytes: Arc<AtomicUsize>,
 }
@@ -130,7 +138,9 @@ impl ClientContext for Context {
     }
 
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        if (level as i32) <= (rdkafka::config::RDKafkaLogLevel::Warning as i32) {
+        let is_new =
+            || self.said.lock().unwrap_or_else(PoisonError::into_inner).is_new(message, clock::now());
+        if (level as i32) <= (rdkafka::config::RDKafkaLogLevel::Warning as i32) && is_new() {
             warn!(client = self.name, facility, "kafka client: {message}");
         } else {
             debug!(client = self.name, facility, "kafka client: {message}");

@@ -27,6 +27,12 @@ pub(super) async fn ensure(
         created = create(&admin, embedded, &stage, topic) => created,
     };
     match created {
+        Err(error) if error.means_refused() || error.means_unreachable() => warn!(
+            stage = stage.service,
+            %topic,
+            %error,
+            "Kafka does not say whether the DLQ topic is there: a record that needs it waits where it is not"
+        ),
         Ok(false) => {}
         Ok(true) => info!(stage = stage.service, %topic, "created the DLQ topic"),
         Err(error) => warn!(

@@ -12,7 +12,7 @@ use crate::support::ledger::{Fault, Ledgers};
 use crate::support::load::Load;
 use crate::support::receiver::{Receiver, status};
 use crate::support::run::{Run, pause, until};
-use crate::support::secured::{MUTUAL, PLAIN, SEALED, SIGNED, Secured, secured};
+use crate::support::secured::{MUTUAL, PLAIN, SEALED, SIGNED, Secured, WORN, secured};
 use crate::support::weir::{Site, Watched, Weir};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -254,4 +254,50 @@ async fn change(broker: &'static Secured, change: &'static str, user: &'static s
     let what: Vec<String> = what.iter().map(|word| (*word).to_owned()).collect();
     let by = move || broker.rule(change, user, &what.iter().map(String::as_str).collect::<Vec<_>>());
     tokio::task::spawn_blocking(by).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_whose_certificate_has_expired_is_not_trusted_until_it_has_another() {
+    let broker = secured();
+    let user = "worn-user";
+    broker.user(user, "SHA-512", "worn-word");
+    broker.allow(user, "worn");
+    let scene = Scene::set("worn", broker, WORN).await.secret("kafka", "worn-word");
+    let sasl =
+        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
+    let scene = scene.signs_on(&sasl).signs_on(&format!("tls: {{ ca: {} }}", broker.ca()));
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", "certificate expired").await;
+    let lines = lines_in(&scene.site, Duration::from_secs(10)).await;
+    assert!(lines <= 10, "{lines} lines in 10 s:\n{}", weir.log());
+    broker.renew();
+    scene.delivers(&broker.kafka).await;
+    is_free(&weir).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// F-65: of an authority that nobody has named, and a client's own that has expired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_of_a_certificate_has_its_reason() {
+    let broker = secured();
+    let scene = Scene::set("unknown-authority", broker, SEALED).await.secret("kafka", "none");
+    let scene = scene
+        .signs_on("tls: {}")
+        .signs_on("sasl: { mechanism: SCRAM-SHA-512, username: nobody, password: \"${secret:kafka}\" }");
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", "TLS with Kafka fails: ").await;
+    assert!(reasons(&weir).await.contains("could not be verified"), "{}", reasons(&weir).await);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+
+    let (certificate, key) = broker.client("expired-user", true);
+    let scene = Scene::set("expired-client", broker, MUTUAL).await;
+    let scene = scene.secret("key", &key).secret("cert", &certificate);
+    let tls = format!("tls: {{ ca: {}, cert: \"${{secret:cert}}\", key: \"${{secret:key}}\" }}", broker.ca());
+    let scene = scene.signs_on(&tls);
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", "TLS with Kafka fails: ").await;
+    assert!(reasons(&weir).await.contains("certificate"), "{}", reasons(&weir).await);
+    let lines = lines_in(&scene.site, Duration::from_secs(10)).await;
+    assert!(lines <= 10, "{lines} lines in 10 s:\n{}", weir.log());
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }

@@ -7,7 +7,6 @@ mod commit;
 mod pause;
 mod punctual;
 mod refused;
-mod said;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,13 +21,13 @@ use tracing::{error, warn};
 use super::find::Begin;
 use super::raw::{self, Message, Names, Polled, Queue};
 use super::rebalance::{Ask, Asks, DrainStep, Draining, Rebalance};
+use super::said::Said;
 use super::{Fetched, Intake, KafkaError, Mark, Partition, Trouble, options};
 use crate::event::{Body, Event, Origin, Topic};
 use crate::telemetry::clock;
 use client::Client;
 use punctual::Punctual;
 use refused::Refused;
-use said::Said;
 
 /// How many records one hand-over holds at most.
 const BATCH: usize = 512;

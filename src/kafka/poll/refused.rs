@@ -9,7 +9,8 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::Poller;
 use crate::kafka::find::allowed;
-use crate::kafka::{Intake, KafkaError, Partition, Trouble};
+use crate::kafka::said::lasting;
+use crate::kafka::{Intake, KafkaError, Partition, Trouble, certificate};
 
 /// How often a refusal is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -17,6 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// A refusal that is not known to be over.
 #[derive(Debug)]
 pub(super) struct Refused {
+    code: RDKafkaErrorCode,
     words: String,
     look_at: Instant,
     /// Of the look under way.
@@ -31,12 +33,18 @@ impl<I: Intake> Poller<I> {
         if !error.means_refused() {
             return false;
         }
-        let words = words(error, partition, &self.options.consumer.group);
+        let mut words = words(error, partition, &self.options.consumer.group);
         let before = self.refused.take();
+        if let Some(known) =
+            before.as_ref().filter(|known| known.code == error.code && error.code == RDKafkaErrorCode::SSL)
+        {
+            // A look has found out more than librdkafka says.
+            words.clone_from(&known.words);
+        }
         let look_at = before.as_ref().map_or(now + LOOK_EVERY, |before| before.look_at);
         let answer = before.and_then(|before| before.answer);
         let again = answer.is_some();
-        self.refused = Some(Refused { words: words.clone(), look_at, answer, again });
+        self.refused = Some(Refused { code: error.code, words: words.clone(), look_at, answer, again });
         self.intake.trouble(Trouble::Refused(words), now);
         true
     }
@@ -57,14 +65,14 @@ impl<I: Intake> Poller<I> {
                     // Where it cannot be reached, why it could not before is still the best answer.
                     let words = words(&error, None, &self.options.consumer.group);
                     if error.means_refused() && words != refused.words {
-                        refused.words.clone_from(&words);
+                        (refused.code, refused.words) = (error.code, words.clone());
                         self.intake.trouble(Trouble::Refused(words), now);
                     }
                 }
             },
             None if now >= refused.look_at => {
                 refused.again = false;
-                refused.answer = self.look();
+                refused.answer = self.look(refused.code == RDKafkaErrorCode::SSL);
                 refused.look_at = now + LOOK_EVERY;
             }
             None => {}
@@ -72,14 +80,23 @@ impl<I: Intake> Poller<I> {
         self.refused = Some(refused);
     }
 
-    fn look(&mut self) -> Option<mpsc::Receiver<Result<(), KafkaError>>> {
+    /// Begins to look; with `certificate`, at the brokers' too.
+    fn look(&mut self, certificate: bool) -> Option<mpsc::Receiver<Result<(), KafkaError>>> {
         let (sender, receiver) = mpsc::channel();
         let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
         let (group, topics) = (self.options.consumer.group.clone(), self.options.topics.clone());
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
+        let cluster = certificate.then(|| self.options.cluster.clone());
         let look = move || {
+            let found = allowed(&consumer, &group, &topics, &partitions);
+            let fault =
+                found.is_err().then_some(cluster).flatten().and_then(|cluster| certificate::fault(&cluster));
+            let found = match fault {
+                Some(message) => Err(KafkaError { code: RDKafkaErrorCode::SSL, message, fatal: false }),
+                None => found,
+            };
             // The receiver is gone where the thread ended meanwhile.
-            sender.send(allowed(&consumer, &group, &topics, &partitions)).ok();
+            sender.send(found).ok();
             queue.wake();
         };
         let thread = std::thread::Builder::new().name("kafka-look".into()).spawn(look).ok()?;
@@ -89,10 +106,9 @@ impl<I: Intake> Poller<I> {
     }
 }
 
-/// What is refused, for people. librdkafka's own words say which broker; how long it took is left out, so that the same is
-/// the same.
+/// What is refused, for people. librdkafka's own words say which broker.
 fn words(error: &KafkaError, partition: Option<&Partition>, group: &str) -> String {
-    let said = error.message.split(" (after ").next().unwrap_or_default();
+    let said = lasting(&error.message);
     match error.code {
         RDKafkaErrorCode::TopicAuthorizationFailed => match partition {
             Some(partition) => format!("reading {} is not allowed to this user (ACL)", partition.topic),

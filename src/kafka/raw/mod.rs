@@ -188,12 +188,21 @@ impl Event {
                 Polled::EndOfPartition { partition, offset }
             }
             (_, place) => {
-                let mut error = KafkaError::from_errno(errno, Some(text));
+                let mut error =
+                    KafkaError::from_errno(if is_alert(errno, &text) { SSL } else { errno }, Some(text));
                 error.fatal = fatal || errno == Errno::RD_KAFKA_RESP_ERR__FATAL;
                 Polled::Error { error, partition: place.map(|(partition, _)| partition) }
             }
         }
     }
+}
+
+const SSL: Errno = Errno::RD_KAFKA_RESP_ERR__SSL;
+
+/// Whether the broker refuses our certificate. In TLS 1.3 it says so after the handshake, and librdkafka takes that for a
+/// broken connection: only its text, which is OpenSSL's, tells them apart.
+fn is_alert(errno: Errno, text: &str) -> bool {
+    errno == Errno::RD_KAFKA_RESP_ERR__TRANSPORT && text.contains("SSL alert number")
 }
 
 fn failed(errno: Errno) -> Option<KafkaError> {

@@ -72,6 +72,10 @@ impl Builder<'_> {
             }
             out.push((if is_pem { pem } else { file }, text));
         }
+        if tls.ca.is_none() {
+            // librdkafka's own OpenSSL looks where it was built; this makes it look where systems keep theirs.
+            out.push(("ssl.ca.location", "probe".to_owned()));
+        }
         for (key, there, other, other_there) in [
             ("cert", tls.cert.is_some(), "key", tls.key.is_some()),
             ("key", tls.key.is_some(), "cert", tls.cert.is_some()),

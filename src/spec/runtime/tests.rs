@@ -185,6 +185,8 @@ fn each_way_to_sign_on_is_what_librdkafka_calls_it() {
     ] {
         assert_eq!(files.get(name).map(String::as_str), Some(value), "{name}");
     }
+    let (_, system) = signing_on("  tls: {}\n");
+    assert_eq!(system.get("ssl.ca.location").map(String::as_str), Some("probe"), "the system's authorities");
     let (_, texts) = signing_on("  tls: { cert: c.pem, key: '${secret:pem}' }\n");
     assert!(
         texts.get("ssl.key.pem").is_some_and(|key| key.starts_with("-----BEGIN ")),
