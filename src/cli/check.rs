@@ -53,7 +53,9 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
         findings.extend(super::load::egress_findings(problems.clone(), loaded));
     }
     if let Ok(egress) = guard.or_else(|_| Egress::new(&egress::Spec::default(), &[])) {
-        let environment = plan::Environment { references, egress: Arc::new(egress) };
+        let egress = Arc::new(egress);
+        findings.extend(super::load::token_source(loaded, &egress).err().into_iter().flatten());
+        let environment = plan::Environment { references, egress };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }

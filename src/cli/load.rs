@@ -10,6 +10,7 @@ use super::exit::{CliError, Exit};
 use super::terminal::Terminal;
 use crate::handler::Problem;
 use crate::handler::egress::Egress;
+use crate::handler::webhook::{Auth, TokenSource};
 use crate::plan::{self, Plan};
 use crate::settings::{self, Settings};
 use crate::spec::diagnostic::{self, Diagnostic};
@@ -27,11 +28,15 @@ const RUNTIME_FILE: &str = "weir.yaml";
 const LOG_FILTER: &str = "WEIR_LOG";
 /// What is wrong with the `egress` block.
 const EGRESS: &str = "W0801";
+/// What is wrong with how Weir signs on to Kafka.
+const SIGN_ON: &str = "W0602";
 
 /// What can run.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) settings: Settings,
+    /// Where the tokens for Kafka come from.
+    pub(crate) token_source: Option<Arc<TokenSource>>,
     /// Whether `auth` names tokens.
     pub(crate) auth: bool,
     pub(crate) pipelines: Vec<Loadable>,
@@ -127,7 +132,15 @@ pub(crate) fn pipelines(
     }
     let references = &loaded.settings.references;
     plan::check::check(&files, references, loaded.settings.memory, &mut findings);
-    let environment = plan::Environment { references, egress: egress(&loaded, terminal)? };
+    let egress = egress(&loaded, terminal)?;
+    let token_source = match token_source(&loaded, &egress) {
+        Ok(source) => source.map(Arc::new),
+        Err(mut findings) => {
+            print(&mut findings, terminal)?;
+            return Err(CliError::new(Exit::BadConfig, "`kafka.sasl` has errors; nothing was started"));
+        }
+    };
+    let environment = plan::Environment { references, egress };
     let compiled: Vec<_> = files
         .iter()
         .filter_map(|file| {
@@ -150,7 +163,7 @@ pub(crate) fn pipelines(
     let tokens = loaded.document.at(&Path::root().then("auth").then("tokens"));
     let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
     let broken = errors.into_iter().map(diagnostic::short).collect();
-    Ok(Loaded { settings: loaded.settings, auth, pipelines, broken })
+    Ok(Loaded { settings: loaded.settings, token_source, auth, pipelines, broken })
 }
 
 /// The address guard of the runtime file; Weir's own address is never dialled.
@@ -167,7 +180,29 @@ fn egress(loaded: &runtime::Loaded, terminal: &mut Terminal) -> Result<Arc<Egres
 
 /// What is wrong with `egress`, where it is written.
 pub(super) fn egress_findings(problems: Vec<Problem>, loaded: &runtime::Loaded) -> Vec<Diagnostic> {
-    let block = Path::root().then("egress");
+    place(problems, &Path::root().then("egress"), EGRESS, loaded)
+}
+
+/// Where the tokens for Kafka come from, where `kafka.sasl` says that there are some; else what is wrong there.
+pub(super) fn token_source(
+    loaded: &runtime::Loaded,
+    egress: &Arc<Egress>,
+) -> Result<Option<TokenSource>, Vec<Diagnostic>> {
+    let Some(written) = loaded.oauth2.clone() else { return Ok(None) };
+    let runtime::OAuth2 { token_url, client_id, client_secret, scopes, audience } = written;
+    let auth = Auth::Oauth2 { token_url, client_id, client_secret, scopes, audience };
+    let block = Path::root().then("kafka").then("sasl");
+    TokenSource::compile(&auth, egress, &loaded.settings.references)
+        .map_err(|problems| place(problems, &block, SIGN_ON, loaded))
+}
+
+/// Findings of a block, each at its key.
+fn place(
+    problems: Vec<Problem>,
+    block: &Path,
+    code: &'static str,
+    loaded: &runtime::Loaded,
+) -> Vec<Diagnostic> {
     problems
         .into_iter()
         .map(|problem| {
@@ -176,7 +211,7 @@ pub(super) fn egress_findings(problems: Vec<Problem>, loaded: &runtime::Loaded) 
                     Ok(index) => path.then(index),
                     Err(_) => path.then(step),
                 });
-            let found = Diagnostic::error(EGRESS, problem.message, loaded.document.label(&path, ""));
+            let found = Diagnostic::error(code, problem.message, loaded.document.label(&path, ""));
             match problem.help {
                 Some(help) => found.with_help(help),
                 None => found,

@@ -15,6 +15,7 @@ use super::signals::Stop;
 use super::terminal::Terminal;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::options::Cluster;
+use crate::kafka::tokens::Tokens;
 use crate::runtime::Config;
 use crate::spec::runtime::Override;
 use crate::spec::tree::Path;
@@ -86,7 +87,8 @@ pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> R
         let help = "set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`";
         return Err(CliError::new(Exit::BadConfig, format!("no Kafka is configured: {help}")));
     }
-    let cluster = Cluster { brokers: kafka.brokers.join(","), properties: kafka.properties.clone() };
+    let tokens = loaded.token_source.as_ref().map(|_| Tokens::default());
+    let cluster = Cluster { brokers: kafka.brokers.join(","), properties: kafka.properties.clone(), tokens };
     let config = config(&loaded, cluster, None);
     block_on(until_stopped(config, &loaded))?
 }
@@ -110,6 +112,7 @@ pub(super) fn config(loaded: &Loaded, cluster: Cluster, embedded: Option<Embedde
     let settings = &loaded.settings;
     Config {
         cluster,
+        token_source: loaded.token_source.clone(),
         embedded,
         memory: settings.memory,
         uncommitted: settings.uncommitted,

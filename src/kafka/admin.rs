@@ -1,13 +1,14 @@
 //! One admin client per cluster and process: what exists, creating DLQ topics, lag.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, DefaultClientContext};
 
 use super::options::{self, Cluster};
 use super::raw::TopicSeen;
+use super::tokens::Tokens;
 use super::{KafkaError, Partition, raw};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Admin {
     client: Arc<AdminClient<DefaultClientContext>>,
+    tokens: Option<Tokens>,
+    /// Which token the client was told of last.
+    told: Arc<Mutex<u64>>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -28,12 +32,23 @@ impl Admin {
     /// Makes the client; it connects by itself.
     pub fn build(cluster: &Cluster, client_id: &str) -> Result<Admin, KafkaError> {
         let client = options::admin(cluster, client_id).create::<AdminClient<_>>()?;
-        Ok(Admin { client: Arc::new(client) })
+        let tokens = cluster.tokens.clone();
+        Ok(Admin { client: Arc::new(client), tokens, told: Arc::default() })
+    }
+
+    /// The client, told of the token of the moment; the first one is waited for. Blocks.
+    fn client(&self) -> &Client<DefaultClientContext> {
+        let client = self.client.inner();
+        if let Some(tokens) = &self.tokens {
+            tokens.wait(TIMEOUT);
+            tokens.tell(client, &mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        client
     }
 
     /// How many partitions a topic has; `None` where it does not exist. Blocks.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>, KafkaError> {
-        let metadata = self.client.inner().fetch_metadata(Some(topic), TIMEOUT)?;
+        let metadata = self.client().fetch_metadata(Some(topic), TIMEOUT)?;
         let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Ok(None) };
         match found.error() {
             None => {
@@ -49,7 +64,7 @@ impl Admin {
 
     /// The cluster's id and how many brokers it has. Blocks.
     pub fn cluster(&self) -> Result<(String, usize), KafkaError> {
-        let client = self.client.inner();
+        let client = self.client();
         let nodes = client.fetch_metadata(None, TIMEOUT)?.brokers().len();
         Ok((client.fetch_cluster_id(TIMEOUT).unwrap_or_default(), nodes))
     }
@@ -64,19 +79,19 @@ impl Admin {
     /// Whether each topic exists, and its id. Blocks.
     pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSeen>, KafkaError> {
         let Some(first) = topics.first() else { return Ok(Vec::new()) };
-        let broker = self.client.inner().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
-        raw::topic_ids(self.client.inner(), broker, topics, false, TIMEOUT)
+        let broker = self.client().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
+        raw::topic_ids(self.client(), broker, topics, false, TIMEOUT)
     }
 
     /// The lowest offset that a partition's log holds and one above its highest. Blocks.
     pub fn log(&self, partition: &Partition) -> Result<(i64, i64), KafkaError> {
-        Ok(self.client.inner().fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?)
+        Ok(self.client().fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?)
     }
 
     /// Of each partition one above the last record that may be read now, in one request; one that is not known is left out.
     /// Blocks.
     pub fn log_ends(&self, partitions: &[Partition]) -> Result<Vec<(Partition, i64)>, KafkaError> {
-        raw::log_ends(self.client.inner(), partitions, TIMEOUT)
+        raw::log_ends(self.client(), partitions, TIMEOUT)
     }
 
     /// Creates a topic with a retention time; fine where it exists already. The broker's default replication.

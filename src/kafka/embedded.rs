@@ -23,7 +23,7 @@ impl Embedded {
 
     /// How to reach it.
     pub fn cluster(&self) -> Cluster {
-        Cluster { brokers: self.mock.brokers(), properties: std::collections::BTreeMap::new() }
+        Cluster { brokers: self.mock.brokers(), properties: std::collections::BTreeMap::new(), tokens: None }
     }
 
     /// Creates a topic.

@@ -5,6 +5,7 @@ mod raw;
 pub mod error;
 pub mod options;
 mod said;
+pub mod tokens;
 mod certificate;
 pub mod poll;
 mod rebalance;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::tokens::Tokens;
+
 /// How to reach one cluster.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -13,6 +15,8 @@ pub struct Cluster {
     pub brokers: String,
     /// Properties of librdkafka that the user set, and those of security; values may be secret.
     pub properties: BTreeMap<String, String>,
+    /// What clients sign on with, where that is a token.
+    pub tokens: Option<Tokens>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -172,14 +176,16 @@ mod tests {
     #[test]
     fn a_shorter_session_has_a_shorter_heartbeat() {
         let properties = [("session.timeout.ms".to_owned(), "1500".to_owned())];
-        let cluster = Cluster { brokers: "localhost:9092".into(), properties: properties.into() };
+        let cluster =
+            Cluster { brokers: "localhost:9092".into(), properties: properties.into(), tokens: None };
         let consumer = consumer(&cluster, &ConsumerOptions::new("g", "c"));
         assert_eq!(consumer.get("heartbeat.interval.ms"), Some("500"));
     }
 
     #[test]
     fn a_user_cannot_undo_what_correctness_needs() {
-        let mut cluster = Cluster { brokers: "localhost:9092".into(), properties: BTreeMap::new() };
+        let mut cluster =
+            Cluster { brokers: "localhost:9092".into(), properties: BTreeMap::new(), tokens: None };
         for name in RESERVED {
             cluster.properties.insert((*name).to_owned(), "wrong".into());
         }

@@ -100,8 +100,12 @@ impl Live {
             options::producer(cluster, client_id).create_with_context(context)?;
         let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
         let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
+        let (tokens, mut told) = (cluster.tokens.clone(), 0);
         let polling = std::thread::Builder::new().name("kafka-producer".into()).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
+                if let Some(tokens) = &tokens {
+                    tokens.tell(polled.client(), &mut told);
+                }
                 polled.poll(POLL_FOR);
             }
         });

@@ -5,6 +5,7 @@ mod dlq;
 mod memory;
 mod reporter;
 mod stage;
+mod tokens;
 mod watch;
 pub mod status;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::flow::engine::{Common, Lone, Memory, Outputs};
 use crate::flow::report::OnFinished;
+use crate::handler::webhook::TokenSource;
 use crate::kafka::KafkaError;
 use crate::kafka::admin::Admin;
 use crate::kafka::embedded::Embedded;
@@ -45,6 +47,8 @@ const BEYOND_GRACE: Duration = Duration::from_secs(20);
 pub struct Config {
     /// How to reach Kafka.
     pub cluster: Cluster,
+    /// Where the cluster's tokens come from, where clients sign on with one.
+    pub token_source: Option<Arc<TokenSource>>,
     /// The in-process broker, where there is one.
     pub embedded: Option<Embedded>,
     /// `limits.memory`, in bytes.
@@ -129,6 +133,10 @@ impl Runtime {
             metrics: Arc::clone(metrics),
             ending: CancellationToken::new(),
         };
+        if let (Some(source), Some(tokens)) = (&runtime.config.token_source, &runtime.config.cluster.tokens) {
+            let kept = tokens::keep(Arc::clone(source), tokens.clone(), runtime.ending.clone());
+            runtime.tasks.spawn(kept);
+        }
         let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
         let lone = Lone::default();
         let (fit, over) = all.split_at(all.len().min(runtime.config.most_consumers()));

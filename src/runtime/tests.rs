@@ -82,6 +82,7 @@ fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
 fn config(embedded: &Embedded) -> Config {
     Config {
         cluster: embedded.cluster(),
+        token_source: None,
         embedded: Some(embedded.clone()),
         memory: 64 << 20,
         uncommitted: Duration::from_secs(5),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::delivery::ends;
@@ -10,7 +12,7 @@ use crate::support::commits::Commits;
 use crate::support::kafka::{Kafka, state};
 use crate::support::ledger::{Fault, Ledgers};
 use crate::support::load::Load;
-use crate::support::receiver::{Receiver, status};
+use crate::support::receiver::{Receiver, Reply, status};
 use crate::support::run::{Run, pause, until};
 use crate::support::secured::{MUTUAL, PLAIN, SEALED, SIGNED, Secured, WORN, secured};
 use crate::support::weir::{Site, Watched, Weir};
@@ -300,4 +302,63 @@ async fn each_fault_of_a_certificate_has_its_reason() {
     let lines = lines_in(&scene.site, Duration::from_secs(10)).await;
     assert!(lines <= 10, "{lines} lines in 10 s:\n{}", weir.log());
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// A token as the broker takes it: it is not signed, which this broker allows.
+fn token(user: &str, lasts: u64) -> String {
+    let now = weir::telemetry::clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = serde_json::json!({ "sub": user, "iat": now, "exp": now + lasts }).to_string();
+    format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims))
+}
+
+/// Refused by whoever makes tokens, then by the broker, then let in with tokens that last for seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_asked_for_again_before_they_end_and_after_each_refusal() {
+    const LASTS: u64 = 12;
+    let broker = secured();
+    let user = "token-user";
+    broker.allow(user, "tokens");
+    let scene = Scene::set("tokens", broker, SIGNED).await.secret("client", "client-word-e07a");
+    let makes = Receiver::start(&Run::new("token-endpoint"), |_| Reply {
+        body: r#"{"error":"invalid_client"}"#.into(),
+        ..status(401)
+    })
+    .await;
+    let oauth2 = format!(
+        "token_url: \"{}\", client_id: weir, client_secret: \"${{secret:client}}\", scopes: [kafka]",
+        makes.url()
+    );
+    let scene = scene.signs_on(&format!("sasl: {{ mechanism: OAUTHBEARER, oauth2: {{ {oauth2} }} }}"));
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", "401 Unauthorized (invalid_client)").await;
+    let lines = lines_in(&scene.site, Duration::from_secs(10)).await;
+    assert!(lines <= 10, "{lines} lines in 10 s:\n{}", weir.log());
+
+    let grant = |token: String, lasts: u64| Reply {
+        body: serde_json::json!({ "access_token": token, "expires_in": lasts }).to_string().into(),
+        ..status(200)
+    };
+    makes.script(move |_| grant("no.token.".into(), 5));
+    says(&weir, "kafka", "Kafka does not let this user in: sasl_plaintext://").await;
+
+    makes.script(move |_| grant(token(user, LASTS), LASTS));
+    scene.delivers(&broker.kafka).await;
+    is_free(&weir).await;
+    // Longer than a token lasts, and than the broker lets one sign-on last.
+    let asked = makes.arrivals().len();
+    makes.wait_for(asked + 3, SOON).await;
+    scene.delivers(&broker.kafka).await;
+    assert_eq!(reasons(&weir).await, "");
+
+    let basic = format!("Basic {}", STANDARD.encode("weir:client-word-e07a"));
+    for arrival in makes.arrivals() {
+        assert_eq!(arrival.header("authorization"), Some(basic.as_str()));
+        assert_eq!(arrival.body, "grant_type=client_credentials&scope=kafka");
+    }
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+    let log = std::fs::read_to_string(scene.site.path().join("one.log")).unwrap();
+    let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{user}""#));
+    for secret in ["client-word", "no.token.", claims.trim_end_matches('=')] {
+        assert!(!log.contains(secret), "{secret} in\n{log}");
+    }
 }

@@ -14,6 +14,7 @@ mod tls;
 mod connect;
 mod client;
 mod oauth2;
+mod token_source;
 mod shared;
 mod pool;
 mod wire;
@@ -65,6 +66,8 @@ use crate::event::Event;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::settings::References;
 use crate::telemetry::clock;
+
+pub use token_source::{Granted, TokenSource};
 
 pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents as CloudEventsSpec, CloudEventsBlock,

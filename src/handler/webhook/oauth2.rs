@@ -169,6 +169,13 @@ impl Tokens {
         Prepared { origin: Arc::clone(&self.target.origin), request, shown: Arc::clone(&self.target.shown) }
     }
 
+    /// The token of an answer as it is, and until when it is used.
+    pub(super) fn granted(&self, answer: Answer) -> Result<(String, Instant), Failure> {
+        let Token { value, until } = self.read(answer)?;
+        let value = value.to_str().unwrap_or_default().trim_start_matches("Bearer ").to_owned();
+        Ok((value, until))
+    }
+
     /// The token of an answer. Credentials that are refused hold the stage; an endpoint in trouble is asked again.
     fn read(&self, answer: Answer) -> Result<Token, Failure> {
         let hold =

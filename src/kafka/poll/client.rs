@@ -129,6 +129,13 @@ impl<I: Intake> Poller<I> {
         self.subscribe_at.get_or_insert(now);
     }
 
+    /// Tells the client of the token of the moment, where it signs on with one.
+    pub(super) fn serve_token(&mut self) {
+        if let Some(tokens) = &self.options.cluster.tokens {
+            tokens.tell(self.client.consumer.client(), &mut self.token);
+        }
+    }
+
     fn remake(&mut self, why: &KafkaError, now: Instant) {
         let group = &self.options.consumer.group;
         let new = match Client::open(&self.options) {
@@ -149,6 +156,7 @@ impl<I: Intake> Poller<I> {
         self.singly.clear();
         self.clean &= !self.stopping;
         self.handle.queue.store(Arc::clone(&new.queue));
+        self.token = 0;
         let old = std::mem::replace(&mut self.client, new);
         let users = std::mem::take(&mut self.others);
         self.others.extend(old.destroy(users));

@@ -166,6 +166,8 @@ pub struct Poller<I> {
     punctual: Punctual,
     /// All partitions are paused until nothing is left to poll.
     hushed: bool,
+    /// Which token the client was told of last.
+    token: u64,
     /// What Kafka refuses, until it is known to be over.
     refused: Option<Refused>,
     /// Of look-ups and of commits that fail.
@@ -239,6 +241,7 @@ impl<I: Intake> Poller<I> {
             epoch: 0,
             punctual,
             hushed: false,
+            token: 0,
             refused: None,
             look_ups_said: Said::default(),
             commits_said: Said::default(),
@@ -267,6 +270,7 @@ impl<I: Intake> Poller<I> {
                 _ => {}
             }
             self.serve_failure(now);
+            self.serve_token();
             self.serve_rebalance(now);
             self.serve_refused(now);
             if self.stopping && matches!(self.rebalance, Rebalance::Steady) {

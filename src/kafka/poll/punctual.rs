@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn half_of_the_limit_is_late() {
-        let mut cluster = Cluster { brokers: "127.0.0.1:1".into(), properties: Default::default() };
+        let mut cluster =
+            Cluster { brokers: "127.0.0.1:1".into(), properties: Default::default(), tokens: None };
         let (consumer, now) = (ConsumerOptions::new("g", "c"), clock::now());
         assert_eq!(Punctual::of(&cluster, &consumer, now).limit, DEFAULT);
         cluster.properties.insert("max.poll.interval.ms".into(), "60000".into());

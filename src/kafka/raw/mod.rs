@@ -6,6 +6,7 @@ mod admin;
 mod consumer;
 mod mock;
 mod producer;
+mod token;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -29,6 +30,7 @@ pub(crate) use consumer::{
 };
 pub(crate) use mock::Mock;
 pub(crate) use producer::produce;
+pub(crate) use token::{no_token, set_token};
 
 /// A queue of librdkafka, with a reference of its own. Usable from any thread.
 pub(crate) struct Queue(NonNull<sys::rd_kafka_queue_t>);

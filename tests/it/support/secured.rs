@@ -139,7 +139,7 @@ fn settings(folder: &Path) -> String {
     let mut lines = format!(
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
          super.users=User:ANONYMOUS\n\
-         connections.max.reauth.ms=0\n\
+         listener.name.signed.oauthbearer.connections.max.reauth.ms=10000\n\
          listener.name.mutual.ssl.client.auth=required\n"
     );
     for listener in ["sealed", "mutual", "worn"] {
