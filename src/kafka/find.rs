@@ -82,6 +82,20 @@ pub(crate) fn find<C: ConsumerContext>(
     Ok(found)
 }
 
+/// What a look found.
+#[derive(Debug)]
+pub(crate) struct NotAllowed {
+    pub(crate) error: KafkaError,
+    /// The topic that is refused.
+    pub(crate) topic: Option<Arc<str>>,
+}
+
+impl From<KafkaError> for NotAllowed {
+    fn from(error: KafkaError) -> NotAllowed {
+        NotAllowed { error, topic: None }
+    }
+}
+
 /// Whether Kafka lets a consumer do all that it has to: read its topics, be in its group, and reach the leaders of its
 /// partitions. Where it does, the group is told of topics that it could not see. Blocks.
 pub(crate) fn allowed<C: ConsumerContext>(
@@ -89,22 +103,20 @@ pub(crate) fn allowed<C: ConsumerContext>(
     group: &str,
     topics: &[String],
     partitions: &[Partition],
-) -> Result<(), KafkaError> {
+) -> Result<(), NotAllowed> {
     let (client, first) = (consumer.client(), topics.first().map(String::as_str));
     let broker = consumer.fetch_metadata(first, TIMEOUT).map_err(KafkaError::from)?.orig_broker_id();
     let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
     for (topic, seen) in names.iter().zip(raw::topic_ids(client, broker, &names, true, TIMEOUT)?) {
         if seen == raw::TopicSeen::Refused {
-            return Err(KafkaError {
-                code: RDKafkaErrorCode::TopicAuthorizationFailed,
-                message: format!("the topic {topic}"),
-                fatal: false,
-            });
+            let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+            let error = KafkaError { code, message: code.to_string(), fatal: false };
+            return Err(NotAllowed { error, topic: Some(Arc::clone(topic)) });
         }
     }
     raw::group_allowed(client, group, TIMEOUT)?;
     if raw::log_ends(client, partitions, TIMEOUT)?.len() < partitions.len() {
-        return Err(KafkaError::timed_out("asking the leaders"));
+        return Err(KafkaError::timed_out("asking the leaders").into());
     }
     // An answer about all topics is the only one that a group takes for news.
     consumer.fetch_metadata(None, TIMEOUT).map_err(KafkaError::from)?;

@@ -13,7 +13,7 @@ use crate::support::kafka::{Kafka, state};
 use crate::support::ledger::{Fault, Ledgers};
 use crate::support::load::Load;
 use crate::support::receiver::{Receiver, Reply, status};
-use crate::support::run::{Run, pause, until};
+use crate::support::run::{Run, pause, say, until};
 use crate::support::secured::{MUTUAL, PLAIN, SEALED, SIGNED, Secured, WORN, secured};
 use crate::support::weir::{Site, Watched, Weir};
 
@@ -211,8 +211,10 @@ async fn rights_that_are_taken_away_and_given_back_under_load_lose_nothing() {
             let before = receiver.accepted();
             receiver.wait_for_accepted(before + 200, SOON).await;
             faults.extend(deny(broker, user, &denied, &weir, &watched, run).await);
+            let given_back = run.now();
             receiver.wait_for_accepted(receiver.accepted() + 200, SOON).await;
             is_free(&weir).await;
+            say(&format!("{}: free after {:?}", denied.says, run.now() - given_back));
         }
         faults
     };
@@ -361,4 +363,28 @@ async fn tokens_are_asked_for_again_before_they_end_and_after_each_refusal() {
     for secret in ["client-word", "no.token.", claims.trim_end_matches('=')] {
         assert!(!log.contains(secret), "{secret} in\n{log}");
     }
+}
+
+/// Nothing is allowed at first, then the topic, then the group too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_missing_at_the_start_is_named_and_waited_for() {
+    let broker = secured();
+    let user = "late-user";
+    broker.user(user, "SHA-256", "late-word");
+    let scene = Scene::set("late", broker, SIGNED).await.secret("kafka", "late-word");
+    let (topic, group) = (scene.run.name.clone(), format!("weir.{}", scene.run.name));
+    let sasl =
+        format!("sasl: {{ mechanism: SCRAM-SHA-256, username: {user}, password: \"${{secret:kafka}}\" }}");
+    let scene = scene.signs_on(&sasl);
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", &format!("reading {topic} is not allowed")).await;
+    assert!(reasons(&weir).await.lines().all(|line| !line.starts_with("topic_missing")), "not known");
+    broker.rule("--add", user, &["--operation", "Read", "--topic", &topic]);
+    says(&weir, "kafka", &format!("the group {group} is not allowed")).await;
+    let lines = lines_in(&scene.site, Duration::from_secs(10)).await;
+    assert!(lines <= 10, "{lines} lines in 10 s:\n{}", weir.log());
+    broker.rule("--add", user, &["--operation", "Read", "--group", &group]);
+    scene.delivers(&broker.kafka).await;
+    is_free(&weir).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }

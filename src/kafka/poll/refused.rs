@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::Poller;
-use crate::kafka::find::allowed;
+use crate::kafka::find::{NotAllowed, allowed};
 use crate::kafka::said::lasting;
 use crate::kafka::{Intake, KafkaError, Partition, Trouble, certificate};
 
@@ -22,7 +22,7 @@ pub(super) struct Refused {
     words: String,
     look_at: Instant,
     /// Of the look under way.
-    answer: Option<mpsc::Receiver<Result<(), KafkaError>>>,
+    answer: Option<mpsc::Receiver<Result<(), NotAllowed>>>,
     /// Refused again since the look began: what it finds is out of date.
     again: bool,
 }
@@ -33,12 +33,16 @@ impl<I: Intake> Poller<I> {
         if !error.means_refused() {
             return false;
         }
-        let mut words = words(error, partition, &self.options.consumer.group);
+        let topic = partition.map(|partition| &*partition.topic);
+        let mut words = words(error, topic, &self.options.consumer.group);
         let before = self.refused.take();
-        if let Some(known) =
-            before.as_ref().filter(|known| known.code == error.code && error.code == RDKafkaErrorCode::SSL)
-        {
-            // A look has found out more than librdkafka says.
+        // A look finds out more than librdkafka says.
+        let vague = match error.code {
+            RDKafkaErrorCode::SSL => true,
+            RDKafkaErrorCode::TopicAuthorizationFailed => topic.is_none(),
+            _ => false,
+        };
+        if let Some(known) = before.as_ref().filter(|known| vague && known.code == error.code) {
             words.clone_from(&known.words);
         }
         let look_at = before.as_ref().map_or(now + LOOK_EVERY, |before| before.look_at);
@@ -60,10 +64,10 @@ impl<I: Intake> Poller<I> {
                     return self.intake.trouble(Trouble::Allowed, now);
                 }
                 Ok(Ok(())) | Err(mpsc::TryRecvError::Disconnected) => refused.look_at = now + LOOK_EVERY,
-                Ok(Err(error)) => {
+                Ok(Err(NotAllowed { error, topic })) => {
                     refused.look_at = now + LOOK_EVERY;
                     // Where it cannot be reached, why it could not before is still the best answer.
-                    let words = words(&error, None, &self.options.consumer.group);
+                    let words = words(&error, topic.as_deref(), &self.options.consumer.group);
                     if error.means_refused() && words != refused.words {
                         (refused.code, refused.words) = (error.code, words.clone());
                         self.intake.trouble(Trouble::Refused(words), now);
@@ -81,7 +85,7 @@ impl<I: Intake> Poller<I> {
     }
 
     /// Begins to look; with `certificate`, at the brokers' too.
-    fn look(&mut self, certificate: bool) -> Option<mpsc::Receiver<Result<(), KafkaError>>> {
+    fn look(&mut self, certificate: bool) -> Option<mpsc::Receiver<Result<(), NotAllowed>>> {
         let (sender, receiver) = mpsc::channel();
         let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
         let (group, topics) = (self.options.consumer.group.clone(), self.options.topics.clone());
@@ -92,7 +96,9 @@ impl<I: Intake> Poller<I> {
             let fault =
                 found.is_err().then_some(cluster).flatten().and_then(|cluster| certificate::fault(&cluster));
             let found = match fault {
-                Some(message) => Err(KafkaError { code: RDKafkaErrorCode::SSL, message, fatal: false }),
+                Some(message) => {
+                    Err(KafkaError { code: RDKafkaErrorCode::SSL, message, fatal: false }.into())
+                }
                 None => found,
             };
             // The receiver is gone where the thread ended meanwhile.
@@ -107,11 +113,11 @@ impl<I: Intake> Poller<I> {
 }
 
 /// What is refused, for people. librdkafka's own words say which broker.
-fn words(error: &KafkaError, partition: Option<&Partition>, group: &str) -> String {
+fn words(error: &KafkaError, topic: Option<&str>, group: &str) -> String {
     let said = lasting(&error.message);
     match error.code {
-        RDKafkaErrorCode::TopicAuthorizationFailed => match partition {
-            Some(partition) => format!("reading {} is not allowed to this user (ACL)", partition.topic),
+        RDKafkaErrorCode::TopicAuthorizationFailed => match topic {
+            Some(topic) => format!("reading {topic} is not allowed to this user (ACL)"),
             None => format!("reading a topic is not allowed to this user (ACL): {said}"),
         },
         RDKafkaErrorCode::GroupAuthorizationFailed => {
@@ -131,8 +137,7 @@ mod tests {
 
     fn said(code: RDKafkaErrorCode, message: &str, topic: Option<&str>) -> String {
         let error = KafkaError { code, message: message.into(), fatal: false };
-        let partition = topic.map(|topic| Partition { topic: topic.into(), number: 0 });
-        words(&error, partition.as_ref(), "weir.orders")
+        words(&error, topic, "weir.orders")
     }
 
     #[test]
