@@ -90,3 +90,74 @@ impl Tokens {
         self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::error::RDKafkaErrorCode;
+
+    use super::*;
+    use crate::telemetry::clock;
+
+    fn token(lasts: u64) -> Token {
+        Token { value: "t0k3n".into(), until: clock::wall() + Duration::from_secs(lasts) }
+    }
+
+    /// A client that signs on by token, and the next error that it raises.
+    fn client() -> BaseConsumer<DefaultConsumer> {
+        let mut config = ClientConfig::new();
+        config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "OAUTHBEARER");
+        config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "g");
+        config.create().unwrap()
+    }
+
+    type DefaultConsumer = rdkafka::consumer::DefaultConsumerContext;
+
+    fn raises(client: &BaseConsumer<DefaultConsumer>) -> Option<String> {
+        (0..50).find_map(|_| match client.poll(Duration::from_millis(20)) {
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) => {
+                Some(error.to_string())
+            }
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_client_is_told_each_thing_once_and_says_why_there_is_no_token() {
+        let (tokens, client, mut told) = (Tokens::default(), client(), 0);
+        tokens.tell(client.client(), &mut told);
+        assert_eq!(told, 0, "nothing is known");
+        tokens.put(Err("asking: 401".into()));
+        tokens.tell(client.client(), &mut told);
+        assert!(raises(&client).is_some(), "it says so");
+        tokens.tell(client.client(), &mut told);
+        assert_eq!(raises(&client), None, "once");
+        tokens.put(Ok(token(60)));
+        tokens.tell(client.client(), &mut told);
+        assert_eq!(told, 2);
+        assert!(!format!("{tokens:?} {:?}", token(60)).contains("t0k3n"));
+    }
+
+    #[test]
+    fn a_client_takes_a_token_and_one_without_tokens_does_not() {
+        let plain: rdkafka::producer::BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().unwrap();
+        let of_plain: &Client<rdkafka::producer::DefaultProducerContext> =
+            rdkafka::producer::Producer::client(&plain);
+        assert!(raw::set_token(of_plain, "t", token(60).until).is_err());
+        assert_eq!(raw::set_token(client().client(), "t", token(60).until), Ok(()));
+        assert!(raw::set_token(client().client(), "t", clock::wall()).is_err(), "has ended");
+    }
+
+    #[test]
+    fn the_first_is_waited_for_and_not_for_ever() {
+        let tokens = Tokens::default();
+        let begun = clock::now();
+        tokens.wait(Duration::from_millis(50));
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+        tokens.put(Err("no".into()));
+        tokens.wait(Duration::from_secs(600));
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+}

@@ -73,3 +73,47 @@ impl TokenSource {
         Ok(Granted { value, lasts: until.saturating_duration_since(clock::now()) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::handler::webhook::testing::{Server, Step, egress, references};
+
+    fn answer(status: u16, body: &str) -> Vec<Step> {
+        let text = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        vec![Step::Read, Step::Write(text.into_bytes()), Step::Close]
+    }
+
+    fn source(server: &Server) -> TokenSource {
+        let auth = json!({ "oauth2": {
+            "token_url": server.url("/token"), "client_id": "weir", "client_secret": "${secret:token}",
+        } });
+        let auth: Auth = serde_json::from_value(auth).unwrap();
+        TokenSource::compile(&auth, &Arc::new(egress(&json!({}), &[])), &references()).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_asking_is_a_request_and_its_answer_a_token_or_a_sentence() {
+        let granted = |value: &str| answer(200, &format!(r#"{{"access_token":"{value}","expires_in":100}}"#));
+        let refused = answer(401, r#"{"error":"invalid_client"}"#);
+        let server = Server::start(vec![granted("t-1"), refused, granted("t-2")]).await;
+        let source = source(&server);
+        let first = source.ask().await.unwrap();
+        assert_eq!(first.value, "t-1");
+        assert!(first.lasts > Duration::from_secs(80) && first.lasts <= Duration::from_secs(90), "{first:?}");
+        let why = source.ask().await.unwrap_err();
+        assert!(why.ends_with("for a token: 401 Unauthorized (invalid_client)"), "{why}");
+        assert_eq!(source.ask().await.unwrap().value, "t-2");
+        let printed = format!("{source:?} {first:?} {why}");
+        assert!(!printed.contains("c4n4ry") && !printed.contains("t-1"), "{printed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_hangs_is_given_up() {
+        let server = Server::start(vec![vec![Step::Read, Step::Hang]]).await;
+        let why = source(&server).ask().await.unwrap_err();
+        assert!(why.contains("no answer within 10s"), "{why}");
+    }
+}

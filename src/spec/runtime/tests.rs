@@ -217,7 +217,7 @@ weir.yaml:5:59: error[W0601]: `request.required.acks` is set by Weir itself; cau
     assert!(findings.starts_with("weir.yaml:3:22: warning[W0603]"), "{findings}");
     let (findings, _) = signing_on("  sasl: { mechanism: SCRAM-SHA-512, username: u, password: open }\n");
     let expected =
-        "weir.yaml:3:62: error[W0602]: credentials do not stand in the file; help: write ${secret:NAME}\n";
+        "weir.yaml:3:60: error[W0602]: credentials do not stand in the file; help: write ${secret:NAME}\n";
     assert_eq!(findings, expected);
     let variable = [("WEIR_KAFKA_SASL_PASSWORD", "c4nary")];
     let (_, findings) =

@@ -136,11 +136,11 @@ fn settings(folder: &Path) -> String {
     let module = "org.apache.kafka.common.security";
     let (user, password) = PLAIN;
     let folder = folder.display();
-    let mut lines = format!(
+    let mut lines = String::from(
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
          super.users=User:ANONYMOUS\n\
          listener.name.signed.oauthbearer.connections.max.reauth.ms=10000\n\
-         listener.name.mutual.ssl.client.auth=required\n"
+         listener.name.mutual.ssl.client.auth=required\n",
     );
     for listener in ["sealed", "mutual", "worn"] {
         let store = if listener == "worn" { "worn" } else { "broker" };
