@@ -388,3 +388,41 @@ async fn a_right_that_is_missing_at_the_start_is_named_and_waited_for() {
     is_free(&weir).await;
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+/// A user that may write nowhere does not even get a producer's id: librdkafka's client then fails for good (G14).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_may_not_be_written_holds_the_stage_until_it_may() {
+    let broker = secured();
+    let user = "writer-user";
+    broker.user(user, "SHA-512", "writer-word");
+    let scene = Scene::set("writer", broker, SIGNED).await.secret("kafka", "writer-word");
+    let (topic, group) = (scene.run.name.clone(), format!("weir.{}", scene.run.name));
+    let out = format!("{topic}.out");
+    broker.kafka.create(&out, 1, &[]).await;
+    broker.rule("--add", user, &["--operation", "Read", "--topic", &topic, "--group", &group]);
+    let sasl =
+        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
+    let Scene { run, site, .. } = scene.signs_on(&sasl);
+    let yaml = format!("source: {{ topic: {topic}, start: earliest }}\npublish: {{ topic: {out} }}\n");
+    let site = site.pipeline(&topic, &yaml);
+    let records: Vec<(String, String)> =
+        (0..20).map(|number| (format!("k{}", number % 4), format!(r#"{{"id": {number}}}"#))).collect();
+    let records: Vec<(&str, &str)> =
+        records.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    broker.kafka.write(&topic, &records);
+    let weir = site.start("one").await;
+    says(&weir, "kafka", &format!("publishing to {out}: ")).await;
+    assert!(reasons(&weir).await.contains("authorization failed"), "{}", reasons(&weir).await);
+    let lines = lines_in(&site, Duration::from_secs(10)).await;
+    assert!(lines <= 10, "{lines} lines in 10 s:\n{}", weir.log());
+    broker.rule("--add", user, &["--operation", "Write", "--topic", &out]);
+    is_free(&weir).await;
+    let written = async || broker.kafka.read(&run, &out).len() >= records.len();
+    until("all is published", SOON, written).await;
+    let values: Vec<_> =
+        broker.kafka.read(&run, &out).into_iter().filter_map(|record| record.value).collect();
+    for (_, value) in &records {
+        assert!(values.iter().any(|written| written == value.as_bytes()), "{value} is lost");
+    }
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
