@@ -20,7 +20,7 @@ use crate::spec::PipelineFile;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::pipeline::{self, Pipeline};
 use crate::spec::source;
-use crate::spec::tree::{Document, Path};
+use crate::spec::tree::{Document, MAX_FINDINGS, Path};
 use crate::transform::Step;
 
 /// What a file is compiled against.
@@ -229,6 +229,9 @@ impl Compiler<'_, '_> {
             if let Some(fault) = topic::fault(&name) {
                 let finding = Diagnostic::error(TOPIC, fault, self.document.label(&path, ""));
                 self.findings.push(finding.with_help(topic::help(&name)));
+                if self.findings.len() >= MAX_FINDINGS {
+                    return None;
+                }
             }
             topics.push(name);
         }
@@ -339,7 +342,10 @@ impl Compiler<'_, '_> {
         path: &Path,
     ) -> Result<Arc<dyn Handler>, ()> {
         handler::build(written, context, self.environment.references).map_err(|list| {
-            for found in list.into_iter().filter(|found| !place::follows(self.document, path, &found.path)) {
+            for found in list.into_iter().take(MAX_FINDINGS) {
+                if place::follows(self.document, path, &found.path) {
+                    continue;
+                }
                 self.problem(path, &found.path, HANDLER, &found.message, found.help.as_deref());
             }
         })
@@ -368,10 +374,15 @@ impl Compiler<'_, '_> {
     }
 
     fn tree_findings(&mut self, base: &Path, found: &[TreeFinding]) {
-        self.findings.extend(found.iter().map(|found| place::tree_finding(self.document, base, found)));
+        let room = MAX_FINDINGS.saturating_sub(self.findings.len());
+        let found = found.iter().take(room);
+        self.findings.extend(found.map(|found| place::tree_finding(self.document, base, found)));
     }
 
     fn problem(&mut self, base: &Path, key: &str, code: &'static str, message: &str, help: Option<&str>) {
+        if self.findings.len() >= MAX_FINDINGS {
+            return;
+        }
         let diagnostic = place::problem(self.document, base, key, code, message);
         self.findings.push(match help {
             Some(help) => diagnostic.with_help(help),

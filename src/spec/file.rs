@@ -29,10 +29,24 @@ impl PipelineFile {
             misplaced::say(findings.get_mut(before..).unwrap_or_default(), || {
                 schemars::schema_for!(Pipeline).to_value()
             });
-            spec
+            spec.filter(|spec| few_stages(document, spec, findings))
         });
         PipelineFile { document, spec }
     }
+}
+
+/// How many stages a file may have.
+const MAX_STAGES: usize = 500;
+
+/// Whether the stages can be looked at: what is checked across them costs more than their number.
+fn few_stages(document: &Document, spec: &Pipeline, findings: &mut Vec<Diagnostic>) -> bool {
+    let count = spec.stages.as_ref().map_or(0, |stages| stages.len());
+    if count > MAX_STAGES {
+        let label = document.key_label(&Path::root().then("stages"), format!("{count} of them"));
+        let message = format!("a file has at most {MAX_STAGES} stages");
+        findings.push(Diagnostic::error("W0110", message, label).with_help("make several pipelines of it"));
+    }
+    count <= MAX_STAGES
 }
 
 /// `remap: >`, or a plain program over several lines: YAML joins its lines by spaces, and two statements on one line are

@@ -47,4 +47,5 @@ mod lanes;
 mod dlq_topic;
 mod secrets;
 mod security;
+mod wrong_files;
 mod tidy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Auth;
 use super::classify;
 use super::client::Bounds;
-use super::connect::Limits;
+use super::connect::{Limits, Ways};
 use super::oauth2::Tokens;
 use super::pool::Pool;
 use super::request::Prepared;
@@ -58,13 +58,14 @@ impl TokenSource {
     ) -> Result<Option<TokenSource>, Vec<Problem>> {
         let Some(tokens) = Tokens::compile(auth, egress, references)? else { return Ok(None) };
         let limits = Limits { dns: WITHIN, connect: WITHIN, tls: WITHIN, first_byte: WITHIN, total: WITHIN };
-        let wire = Wire { egress: Arc::clone(egress), tls: Tls::default(), limits, pool: Pool::new(1) };
+        let ways = Ways { egress: Arc::clone(egress), tls: Tls::default(), proxy: None, limits };
+        let wire = Wire { ways, pool: Pool::new(1) };
         Ok(Some(TokenSource { tokens, wire }))
     }
 
     /// Asks for a new one. Fails with one sentence without secrets, within ten seconds.
     pub async fn ask(&self) -> Result<Granted, String> {
-        let (start, limits) = (clock::now(), &self.wire.limits);
+        let (start, limits) = (clock::now(), &self.wire.ways.limits);
         let bounds = Bounds { limits, start, deadline: start + limits.total, max_response: MAX_ANSWER };
         let Prepared { origin, request, .. } = self.tokens.request();
         let sent = self.wire.send(&origin, request, || Ok(self.tokens.request().request), bounds).await;

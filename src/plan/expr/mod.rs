@@ -1,6 +1,7 @@
 //! Expressions (VRL) and templates (`{{ path }}`), compiled once and run per record. Knows nothing of YAML: a finding is
 //! a byte span inside the source.
 
+mod bound;
 mod bounded;
 mod fence;
 pub mod finding;

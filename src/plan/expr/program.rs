@@ -12,15 +12,13 @@ use vrl::value::{Kind, Value};
 use super::finding::{self, Finding};
 use super::target::{ReadOnly, Writable};
 use super::view::{Field, RESPONSE, Reads, Surroundings, View, metadata_kind};
-use super::{fence, functions, measure};
+use super::{bound, fence, functions, measure};
 use crate::event::Event;
 use crate::outcome::{Code, Failure};
 use crate::spec::diagnostic::did_you_mean;
 
 /// The longest source, in bytes.
 pub const MAX_SOURCE: usize = 64 * 1024;
-/// How deep brackets may nest in a source.
-const MAX_NESTING: usize = 64;
 /// How many expressions one run may evaluate: about a quarter of a second. A program of 50 expressions reaches it on a
 /// list of 100,000 entries.
 const MAX_STEPS: u32 = 5_000_000;
@@ -252,19 +250,10 @@ fn trimmed(source: &str) -> Range<usize> {
 fn check_source(source: &str) -> Result<(), Vec<Finding>> {
     let all = 0..source.len();
     if source.len() > MAX_SOURCE {
-        return Err(vec![Finding::new(finding::TOO_LARGE, format!("longer than {MAX_SOURCE} bytes"), all)]);
-    }
-    let mut depth = 0usize;
-    for (at, byte) in source.bytes().enumerate() {
-        match byte {
-            b'(' | b'[' | b'{' | b'!' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            b'\n' => depth = depth.min(MAX_NESTING),
-            _ => {}
-        }
-        if depth > 4 * MAX_NESTING {
-            return Err(vec![Finding::new(finding::TOO_LARGE, "nested too deeply", at..at + 1)]);
-        }
+        return Err(vec![
+            Finding::new(finding::TOO_LARGE, format!("longer than {MAX_SOURCE} bytes"), all)
+                .help("make several steps of it"),
+        ]);
     }
     if source.trim_start().starts_with("{{") {
         return Err(vec![
@@ -282,7 +271,8 @@ fn check_source(source: &str) -> Result<(), Vec<Finding>> {
             ]);
         }
     }
-    Ok(())
+    bound::check(source)
+        .map_err(|over| vec![Finding::new(finding::TOO_LARGE, over.message, over.span).help(over.help)])
 }
 
 /// Every `%NAME` that does not exist. Read from the text, because VRL's compiler would first complain about its type;

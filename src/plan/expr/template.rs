@@ -14,6 +14,9 @@ use super::view::{Field, Reads, View};
 use crate::event::json;
 use crate::outcome::{Code, Failure};
 
+/// How many wrong places of one template are said.
+const MAX_FINDINGS: usize = 10;
+
 /// A string with `{{ path }}` in it, or without. Prints as it was written, references unresolved.
 #[derive(Clone)]
 pub struct Template {
@@ -75,6 +78,10 @@ impl Template {
                 Ok(Part::Literal(text)) => push_literal(&mut parts, &text),
                 Ok(insert) => parts.push(insert),
                 Err(finding) => findings.push(*finding),
+            }
+            // Each is found back in the file by a walk over the whole text.
+            if findings.len() >= MAX_FINDINGS {
+                break;
             }
             at = inside + length + 2;
         }

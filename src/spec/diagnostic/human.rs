@@ -132,17 +132,20 @@ struct Window {
 impl Window {
     fn of(source: &Source, line: usize, span: Span) -> Window {
         let whole = source.line_span(line);
-        let chars: Vec<char> = source.line(line).chars().take(1 << 20).collect();
-        let first = source.position(span.start).column.saturating_sub(1).min(chars.len());
+        let line = source.line(line);
+        // A line may be as long as its file: walked over, never copied.
+        let count = line.chars().count();
+        let first = source.position(span.start).column.saturating_sub(1).min(count);
         let last = Span::new(span.start, span.end.min(whole.end));
         let length = source.slice(last).chars().count().max(1);
         let from = if first + length.min(WIDTH / 2) > WIDTH { first.saturating_sub(WIDTH / 4) } else { 0 };
-        let to = chars.len().min(from + WIDTH);
+        let to = count.min(from + WIDTH);
         let mut text = String::new();
         let lead = if from > 0 { "... " } else { "" };
         text.push_str(lead);
-        text.extend(chars.iter().skip(from).take(to - from).map(|c| visible(*c)));
-        if to < chars.len() {
+        let start = line.char_indices().nth(from).map_or(line.len(), |(at, _)| at);
+        text.extend(line.get(start..).unwrap_or("").chars().take(to - from).map(visible));
+        if to < count {
             text.push_str(" ...");
         }
         let room = (from + WIDTH).saturating_sub(first).max(1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, StructureStyle, options};
 
 use super::scalar::{self, Style};
-use super::{Document, Entry, Kind, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, trap};
+use super::{Document, Entry, Kind, MAX_BYTES, MAX_DEPTH, MAX_FINDINGS, MAX_NODES, Node, trap};
 use crate::spec::diagnostic::{Diagnostic, Label};
 use crate::spec::span::{Source, Span};
 
@@ -161,7 +161,9 @@ impl<'t> Builder<'t> {
             }
         }
         let unused = std::mem::take(&mut self.unused);
-        self.findings.extend(unused.into_values().map(|at| trap::unused_anchor(self.source, at)));
+        let room = MAX_FINDINGS.saturating_sub(self.findings.len());
+        let unused = unused.into_values().take(room);
+        self.findings.extend(unused.map(|at| trap::unused_anchor(self.source, at)));
         let empty = || Node { id: 0, span: Span::default(), kind: Kind::Map(Vec::new()) };
         Ok(root.filter(|root| root.kind != Kind::Null || self.skip.contains(&root.id)).unwrap_or_else(empty))
     }
@@ -213,6 +215,9 @@ impl<'t> Builder<'t> {
     fn count(&mut self, span: Span, nodes: usize, bytes: usize) -> Result<(), Stop> {
         self.nodes += nodes;
         self.copied += bytes;
+        if self.findings.len() >= MAX_FINDINGS {
+            return Err(self.limit(span, "the file has more than 100 mistakes; what follows is not read"));
+        }
         if self.nodes > MAX_NODES || self.copied > MAX_COPIED_BYTES {
             return Err(
                 self.limit(span, "the file has more than 100,000 values, with what its aliases repeat")
@@ -223,7 +228,7 @@ impl<'t> Builder<'t> {
 
     fn limit(&self, span: Span, message: &str) -> Stop {
         let label = Label::new(self.source, span, "the limit is reached here");
-        Stop::Limit(Box::new(Diagnostic::error("W0110", message, label)))
+        Stop::Limit(Box::new(Diagnostic::told("W0110", message, label)))
     }
 
     fn alias(&mut self, anchor: usize, span: Span, depth: usize) -> Result<Node, Stop> {

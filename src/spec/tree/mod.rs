@@ -29,6 +29,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const MAX_DEPTH: usize = 64;
 /// The most nodes that a file may have, what aliases repeat included.
 pub const MAX_NODES: usize = 100_000;
+/// How many findings of one kind of reading (YAML, values, references, programs) a file may have before it ends: each
+/// costs a look at its line.
+pub const MAX_FINDINGS: usize = 100;
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq)]

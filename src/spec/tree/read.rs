@@ -4,12 +4,10 @@
 use serde::de::DeserializeOwned;
 
 use super::de::{Fault, NodeReader, Place, What};
-use super::{Document, Kind};
+use super::{Document, Kind, MAX_FINDINGS};
 use crate::spec::diagnostic::{Diagnostic, Label, did_you_mean};
 use crate::spec::span::Span;
 
-/// How many findings a file may have before reading ends.
-const MAX_FINDINGS: usize = 100;
 /// How often a file is read again; most rounds make a finding.
 const MAX_ROUNDS: usize = 400;
 
