@@ -32,7 +32,7 @@ pub fn layout(source: &Arc<Source>) -> Result<String, Vec<Diagnostic>> {
     if text.trim().is_empty() {
         return Ok(String::new());
     }
-    let form = settle(text).map_err(|why| vec![no_form(source, why)])?;
+    let form = settle(text).map_err(|why| vec![no_form(source, &why)])?;
     check(&document, text, &form).map_err(|finding| vec![*finding])?;
     Ok(form)
 }
@@ -131,7 +131,7 @@ fn comments(text: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-fn no_form(source: &Arc<Source>, why: Hindrance) -> Diagnostic {
+fn no_form(source: &Arc<Source>, why: &Hindrance) -> Diagnostic {
     let at = source.text().len() - source.text().trim_start_matches('\u{feff}').len() + why.at;
     Diagnostic::error(NO_FORM, why.message, Label::new(source, Span::new(at, at), ""))
         .with_cause("the file is right, and is left as it is")

@@ -148,7 +148,7 @@ fn block(depth: u32) -> BoxedStrategy<Vec<String>> {
                     if !comment.is_empty() {
                         lines.push(comment);
                     }
-                    put(&mut lines, &if list { "-".to_owned() } else { format!("k{n}:") }, value, indent);
+                    put(&mut lines, &if list { "-".to_owned() } else { format!("k{n}:") }, &value, indent);
                 }
                 lines
             })
@@ -157,7 +157,7 @@ fn block(depth: u32) -> BoxedStrategy<Vec<String>> {
 }
 
 /// A value behind its key or dash: on the same line where it is one line or a block scalar, else below, indented.
-fn put(lines: &mut Vec<String>, head: &str, value: Vec<String>, indent: usize) {
+fn put(lines: &mut Vec<String>, head: &str, value: &[String], indent: usize) {
     let below = |line: &String| if line.is_empty() { String::new() } else { " ".repeat(indent) + line };
     let first = value.first().cloned().unwrap_or_default();
     let nested = value.iter().any(|line| line.starts_with('-') && line.len() > 1 && !line.starts_with("-x"))
