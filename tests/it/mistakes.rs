@@ -143,7 +143,7 @@ fn a_finding_without_a_place_or_a_word_is_caught() {
         |source: &Arc<Source>, end| diagnostic::Label::new(source, weir::spec::span::Span::new(0, end), "");
     let finding = Diagnostic::error("W0101", "m", label(&source, 8));
     assert_eq!(lacks(&finding, &files), Some("a cause or help"));
-    assert_eq!(lacks(&finding.clone().with_help("h"), &files), None);
+    assert_eq!(lacks(&finding.with_help("h"), &files), None);
     let nowhere = Diagnostic::error("W0101", "m", label(&Source::new(FIRST, ""), 0)).with_help("h");
     assert_eq!(lacks(&nowhere, &files), Some("a place"));
     let behind = Diagnostic::error("W0101", "m", label(&source, 99)).with_help("h");

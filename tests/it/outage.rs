@@ -102,7 +102,7 @@ async fn a_receiver_that_is_dead_for_two_minutes_raises_the_lag_and_nothing_else
     let group = format!("weir.{topic}");
     let watched = Watched { kafka, group: &group, topic: &topic, partitions: PARTITIONS };
     watched.all_committed(&run, &ends(&acked)).await;
-    let heard = heard.lock().unwrap();
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
     say(&format!(
         "{rate:.0} events a second, all delivered after {took:?}: {outage:?}, {} repeated",
         heard.repeated

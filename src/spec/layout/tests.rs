@@ -186,7 +186,7 @@ fn keeps_the_meaning(text: &str) -> Result<(), TestCaseError> {
             prop_assert_eq!(after.and_then(|after| before.root.first_difference(&after.root)), None);
             let words = |text: &str| comments(text).into_iter().map(|(_, c)| c).collect::<Vec<_>>();
             prop_assert_eq!(words(text), words(&form_of_it), "{:?} became {:?}", text, &form_of_it);
-            prop_assert_eq!(form(&form_of_it), Ok(form_of_it.clone()));
+            prop_assert_eq!(form(&form_of_it), Ok(form_of_it));
         }
         Err(said) => prop_assert!(said.contains("W0118"), "{:?}: {}", text, said),
     }
