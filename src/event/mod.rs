@@ -3,6 +3,7 @@
 mod envelope;
 mod identity;
 pub mod json;
+mod rank;
 mod time;
 mod trace;
 
@@ -15,6 +16,7 @@ use vrl::value::Value;
 
 pub use envelope::{correlation_id, event_type};
 pub use identity::{batch_id, event_id, own_event_id, webhook_id};
+pub use rank::Rank;
 pub use time::rfc3339;
 pub use trace::Trace;
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::metadata::Restored;
 use super::{Admitted, Applied, Commit, Epoch, Limits, NextOffset, Now, Order, Record, Tracker, Work};
+use crate::event::Rank;
 use crate::event::{Body, Event, Origin, Topic};
 use crate::outcome::{Outcome, Verdict};
 
@@ -31,7 +32,7 @@ pub(super) fn record(epoch: u64, offset: i64, key: Option<&str>) -> Record {
     let origin = Origin { topic: Arc::new(topic), partition: 0, offset, timestamp: None };
     let key = key.map(|key| Bytes::copy_from_slice(key.as_bytes()));
     let event = Event { origin, key, headers: vec![], body: Body::Raw(None), part: 0 };
-    Record { event: Arc::new(event), epoch: Epoch(epoch), bytes: 100 }
+    Record { event: Arc::new(event), epoch: Epoch(epoch), bytes: 100, rank: Rank::Normal }
 }
 
 /// An assignment whose first commit is accepted.

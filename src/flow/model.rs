@@ -18,6 +18,7 @@ pub(super) use history::{Ending, Mutant, Op, ops};
 
 use super::metadata::{self, Decoded, Phase, Restored};
 use super::{Admitted, Applied, Commit, Epoch, Limits, NextOffset, Now, Order, Record, Room, Tracker, Work};
+use crate::event::Rank;
 use crate::event::{Body, Event, Origin, Topic};
 use crate::outcome::{Answer, BodyEnd, Code, HoldCause, Outcome, Owed, Progress, Reason, Verdict};
 
@@ -236,7 +237,9 @@ impl World {
     fn record(&self, offset: i64, key: Option<Bytes>) -> Record {
         let origin = Origin { topic: Arc::clone(&self.topic), partition: 7, offset, timestamp: Some(offset) };
         let event = Event { origin, key, headers: vec![], body: Body::Raw(None), part: 0 };
-        Record { event: Arc::new(event), epoch: self.epoch, bytes: 100 }
+        // Whatever its rank: what is promised does not depend on it.
+        let rank = Rank::ALL[(offset.unsigned_abs() % 4) as usize];
+        Record { event: Arc::new(event), epoch: self.epoch, bytes: 100, rank }
     }
 
     fn poll(&mut self, count: usize) -> Checked {

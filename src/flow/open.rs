@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::tried::Tried;
-use crate::event::Event;
+use crate::event::{Event, Rank};
 
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -36,6 +36,8 @@ pub(super) struct Slot {
     pub(super) timestamp: i64,
     /// The hash of its key, or of the record itself.
     pub(super) key: u64,
+    /// How urgent it is.
+    pub(super) rank: Rank,
     /// `None`: nobody has touched it. Boxed, because that is nearly every record.
     pub(super) tried: Option<Box<Tried>>,
     pub(super) bytes: usize,
@@ -192,6 +194,7 @@ impl Open {
             event: None,
             offset,
             timestamp: i64::MIN,
+            rank: Rank::Normal,
             key: 0,
             tried: None,
             bytes: 0,

@@ -27,6 +27,7 @@ use super::room::{Limits, Room};
 use super::suspect::Suspect;
 use super::tried::Tried;
 use crate::event::Event;
+use crate::event::Rank;
 use crate::outcome::{Outcome, Progress};
 
 /// A record as it was polled.
@@ -38,6 +39,8 @@ pub struct Record {
     pub epoch: Epoch,
     /// Its bytes in memory: key, value, headers.
     pub bytes: usize,
+    /// How urgent it is.
+    pub rank: Rank,
 }
 
 /// What became of a polled record.

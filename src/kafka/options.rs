@@ -38,6 +38,9 @@ pub struct ConsumerOptions {
     pub client_id: String,
     /// Bytes that librdkafka may fetch ahead: `queued.max.messages.kbytes` and `fetch.max.bytes` (M9).
     pub prefetch: u64,
+    /// Whether little is fetched ahead of each partition: what is fetched is read in its order, so that a long way ahead would
+    /// keep an urgent record of another topic waiting.
+    pub short_ahead: bool,
     /// After how long without a heartbeat the group takes this member for dead.
     pub session_timeout: Duration,
     /// How soon new topics and partitions are noticed.
@@ -51,6 +54,7 @@ impl ConsumerOptions {
             group: group.to_owned(),
             client_id: client_id.to_owned(),
             prefetch: 16 << 20,
+            short_ahead: false,
             session_timeout: Duration::from_secs(10),
             metadata_refresh: Duration::from_secs(60),
         }
@@ -99,15 +103,16 @@ fn millis(duration: Duration) -> String {
 pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
     let mut config = base(cluster, &options.client_id);
     let kilobytes = (options.prefetch / 1024).max(1024).to_string();
+    let (messages, bytes) = if options.short_ahead { ("500", "65536") } else { ("10000", "1048576") };
     config
         .set("fetch.queue.backoff.ms", "50")
         .set("fetch.wait.max.ms", "500")
-        .set("max.partition.fetch.bytes", "1048576")
+        .set("max.partition.fetch.bytes", bytes)
         .set("max.poll.interval.ms", "300000")
         .set("session.timeout.ms", millis(options.session_timeout))
         .set("heartbeat.interval.ms", millis(options.session_timeout / 3))
         .set("topic.metadata.refresh.interval.ms", millis(options.metadata_refresh))
-        .set("queued.min.messages", "10000")
+        .set("queued.min.messages", messages)
         .set("queued.max.messages.kbytes", &kilobytes)
         .set("fetch.max.bytes", (options.prefetch.max(1 << 20)).to_string());
     for (name, value) in &cluster.properties {

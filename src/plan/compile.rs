@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::expr::{TreeFinding, finding};
 use super::pattern::Pattern;
 use super::place;
+use super::priority::Priority;
 use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
 use crate::deliver::breaker::Numbers;
 use crate::deliver::{judge, retry};
@@ -173,6 +174,7 @@ impl Compiler<'_, '_> {
             };
             self.handler(handler, &context, &path.then("handler"))
         });
+        let priority = self.priority(written, path);
         let retry = self.retry(written, path);
         let dlq = written.dlq.as_ref().map(|dlq| {
             let base = self.written_at(path, "dlq");
@@ -205,6 +207,7 @@ impl Compiler<'_, '_> {
             pipeline,
             stage: name.map(str::to_owned),
             revision: self.revision.clone(),
+            priority: priority?,
             paused: self.spec.paused,
             order: written.order.unwrap_or_default(),
             max_in_flight,
@@ -291,6 +294,29 @@ impl Compiler<'_, '_> {
                     ReferenceError::Malformed { .. } => finding::MALFORMED,
                 };
                 self.findings.push(Diagnostic::error(code, error.to_string(), label).with_help(error.help()));
+                None
+            }
+        }
+    }
+
+    /// `None` where it is wrong; `Some(None)` where there is none.
+    #[expect(clippy::option_option, reason = "a key that is left out is not one that is wrong")]
+    fn priority(&mut self, written: &pipeline::Stage, path: &Path) -> Option<Option<Priority>> {
+        let Some(text) = &written.priority else { return Some(None) };
+        let base = self.written_at(path, "priority");
+        match Priority::compile(text, written.source.format) {
+            Ok(priority) if priority.reads_response() => {
+                let label = self.document.label(&base, "no handler has been called yet");
+                let finding = Diagnostic::error(VALUES, "`priority` has no answer to look at", label);
+                self.findings
+                    .push(finding.with_help("read the record: its value as `.`, its headers as `%headers`"));
+                None
+            }
+            Ok(priority) => Some(Some(priority)),
+            Err(found) => {
+                let found: Vec<TreeFinding> =
+                    found.into_iter().map(|found| TreeFinding::at(Vec::<String>::new(), found)).collect();
+                self.tree_findings(&base, &found);
                 None
             }
         }

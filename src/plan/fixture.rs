@@ -29,6 +29,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
         },
         order: Order::Key,
         max_in_flight: 16,
+        priority: None,
         paused: false,
         steps: Vec::new(),
         handler,

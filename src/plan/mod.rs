@@ -7,6 +7,7 @@ mod compile;
 pub(crate) mod fixture;
 mod pattern;
 mod place;
+mod priority;
 mod stage;
 
 pub use crate::spec::pipeline::Order;
@@ -14,4 +15,5 @@ pub use crate::spec::source::{OnOutOfRange, OnTombstone};
 pub use crate::transform::Step;
 pub use compile::{Environment, compile};
 pub use pattern::Pattern;
+pub use priority::Priority;
 pub use stage::{DeadLetters, Plan, Revision, Source, Stage, Start};

@@ -12,8 +12,8 @@ use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::plan::Pattern;
 use crate::plan::expr::Surroundings;
+use crate::plan::{Pattern, Priority};
 use crate::publish::route::Route;
 use crate::spec::pipeline::Order;
 use crate::spec::source::{OnOutOfRange, OnTombstone};
@@ -78,6 +78,8 @@ pub struct Stage {
     pub stage: Option<String>,
     /// Which content of the file this is.
     pub revision: Revision,
+    /// Which records are worked on first; `None`: all are alike.
+    pub priority: Option<Priority>,
     /// Whether the file says `paused`.
     pub paused: bool,
     /// Where records come from.

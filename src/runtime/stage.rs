@@ -51,6 +51,7 @@ impl Running {
         let Start { config, stage, outputs, metrics, tasks, lone, on_finished, prefetch, memory } = start;
         let mut consumer = ConsumerOptions::new(&stage.source.group, &format!("weir-{}", stage.service));
         consumer.prefetch = prefetch;
+        consumer.short_ahead = stage.priority.is_some();
         let options = PollOptions {
             cluster: config.cluster.clone(),
             consumer,

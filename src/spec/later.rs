@@ -14,7 +14,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("was", &[], 0),
     ("rollout", &[], 0),
     ("topics", &[], 0),
-    ("stage.priority", &[], 0),
     ("stage.dedupe", &[], 0),
     ("stage.source.format", &["avro", "protobuf"], 0),
     ("stage.source.schema", &[], 0),

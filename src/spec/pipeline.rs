@@ -47,6 +47,9 @@ pub struct Pipeline {
     /// Records worked on at once, per instance. Default 256 with a handler, 4,096 without.
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<std::num::NonZeroU32>,
+    /// Which of the records that the stage holds goes first: a VRL expression that gives `critical`, `high`, `normal` or
+    /// `low`. The order of a key is kept. All else counts as `normal`.
+    pub priority: Option<String>,
     /// The steps that change or drop an event, in order.
     #[serde(default)]
     pub transforms: Vec<Item>,
@@ -61,7 +64,7 @@ pub struct Pipeline {
     pub dlq: Option<dead_letter::Spec>,
     /// Which rows are kept of what became of records.
     pub track: Option<Track>,
-    /// Several stages instead of the one above. `retry`, `dlq`, `order`, `max_in_flight` and `track` beside it are the
+    /// Several stages instead of the one above. `retry`, `dlq`, `order`, `max_in_flight`, `priority` and `track` beside it are the
     /// defaults of each.
     pub stages: Option<IndexMap<String, Stage>>,
 }
@@ -78,6 +81,9 @@ pub struct Stage {
     /// Records worked on at once, per instance. Default 256 with a handler, 4,096 without.
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<std::num::NonZeroU32>,
+    /// Which of the records that the stage holds goes first: a VRL expression that gives `critical`, `high`, `normal` or
+    /// `low`. The order of a key is kept. All else counts as `normal`.
+    pub priority: Option<String>,
     /// The steps that change or drop an event, in order.
     #[serde(default)]
     pub transforms: Vec<Item>,
@@ -174,6 +180,7 @@ impl Pipeline {
             let single = |source: &source::Spec| Stage {
                 source: source.clone(),
                 order: self.order,
+                priority: self.priority.clone(),
                 max_in_flight: self.max_in_flight,
                 transforms: self.transforms.clone(),
                 handler: self.handler.clone(),
@@ -186,6 +193,7 @@ impl Pipeline {
         };
         let with_defaults = |stage: &Stage| Stage {
             order: stage.order.or(self.order),
+            priority: stage.priority.clone().or_else(|| self.priority.clone()),
             max_in_flight: stage.max_in_flight.or(self.max_in_flight),
             retry: stage.retry.clone().or_else(|| self.retry.clone()),
             dlq: stage.dlq.clone().or_else(|| self.dlq.clone()),

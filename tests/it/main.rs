@@ -26,6 +26,7 @@ mod contract;
 mod crashes;
 mod patterns;
 mod phases;
+mod priority;
 mod starts;
 mod breaker;
 mod links;

@@ -12,6 +12,7 @@ use super::memory::Memory;
 use super::place::{Lone, Place};
 use crate::deliver::gate::{Gate, Pick, Try, Turned};
 use crate::deliver::hold::Record as Raiser;
+use crate::event::Rank;
 use crate::flow::report::{Held, StageReport};
 use crate::flow::{Applied, Candidate, Counts, Epoch, Limits, Now, Order, Tracker, Work};
 use crate::kafka::Partition;
@@ -62,6 +63,8 @@ pub(super) struct Board {
     end: CancellationToken,
     service: String,
     paused: bool,
+    /// Whether records have ranks.
+    pub(super) ranked: bool,
     /// Since when nothing is started as usual.
     pub(super) shut_since: Option<Instant>,
     /// Whether bodies were let go of since.
@@ -109,6 +112,7 @@ impl Board {
             end,
             service: stage.service.clone(),
             paused: false,
+            ranked: false,
             shut_since: None,
             has_let_go: false,
             room_wanted: false,
@@ -125,6 +129,7 @@ impl Board {
         self.max_in_flight = stage.max_in_flight.max(1);
         self.look_ahead = LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(8));
         self.paused = stage.paused;
+        self.ranked = stage.priority.is_some();
         self.limits.records = PARTITION_LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(2));
         self.limits.bytes = self.memory.most();
     }
@@ -232,17 +237,28 @@ impl Board {
             return None;
         }
         let count = self.places.len();
+        let best = if self.ranked { Some(self.next_rank(now.mono)?) } else { None };
         for step in 0..count {
             let slot = (self.cursor + step) % count;
             let uncommitted = self.uncommitted;
             let place = self.places.get_mut(slot).filter(|place| !place.is_stalled(now.mono, uncommitted));
             let Some(place) = place else { continue };
+            if best.is_some_and(|best| place.next_rank(now.mono) != Some(best)) {
+                continue;
+            }
             let Some(work) = place.take(now, &self.lone) else { continue };
             self.cursor = (slot + 1) % count;
             self.in_flight += 1;
             return Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: None });
         }
         None
+    }
+
+    /// How urgent the most urgent record is that could be taken in any partition.
+    fn next_rank(&mut self, now: Instant) -> Option<Rank> {
+        let uncommitted = self.uncommitted;
+        let going = self.places.iter_mut().filter(|place| !place.is_stalled(now, uncommitted));
+        going.filter_map(|place| place.next_rank(now)).min()
     }
 
     /// What a request without a record is to ask for now.

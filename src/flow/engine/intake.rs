@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Engine;
 use super::board::CAUTIOUS_LOOK_AHEAD;
 use super::room::Batch;
+use crate::event::{Event, Rank};
 use crate::flow::metadata::{self, Cut, Decoded, Restored};
 use crate::flow::{Epoch, NextOffset, Record, Tracker};
 use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
@@ -169,7 +170,17 @@ impl Intake for EngineIntake {
 
     fn records(&mut self, batch: &mut Vec<Fetched>) {
         let mut taken = Batch::default();
+        let plan = self.engine.plan.load();
+        let metrics = &self.engine.metrics;
+        let rank = |event: &Event| {
+            let Some(priority) = &plan.priority else { return Rank::default() };
+            priority.of(event).unwrap_or_else(|| {
+                metrics.anomaly(Anomaly::RuleFailed);
+                Rank::default()
+            })
+        };
         let mut records = batch.drain(..).map(|fetched| Record {
+            rank: rank(&fetched.event),
             event: Arc::new(fetched.event),
             epoch: Epoch(fetched.epoch),
             bytes: fetched.bytes,

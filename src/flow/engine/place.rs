@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::event::Rank;
 use crate::flow::{Epoch, Now, Tracker, Work};
 use crate::kafka::Partition;
 
@@ -71,6 +72,11 @@ impl Place {
         let work = tracker.take(now);
         self.settle_lone(lone);
         work
+    }
+
+    /// How urgent the record is that could be taken next.
+    pub(super) fn next_rank(&mut self, now: Instant) -> Option<Rank> {
+        self.tracker.as_mut()?.next_rank(now)
     }
 
     /// As `take`, for the record at this offset.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::board::{Board, position};
 use super::place::Place;
 use crate::event::Topic;
-use crate::flow::{Admitted, NextOffset, Record, Room};
+use crate::flow::{Admitted, NextOffset, Record, Room, Tracker};
 use crate::kafka::Partition;
 
 /// Keys that are taken in while the stage is shut.
@@ -89,8 +89,21 @@ impl Board {
         let Some(tracker) = place.and_then(|place| place.tracker.as_ref()) else { return true };
         let sharers = self.trackers().count().max(1);
         let counts = tracker.counts();
-        shut || counts.open.saturating_sub(counts.bodiless) >= (self.look_ahead / sharers).max(1)
+        shut || self.is_outranked(tracker)
+            || counts.open.saturating_sub(counts.bodiless) >= (self.look_ahead / sharers).max(1)
             || counts.bytes >= if self.out_of_bytes { self.kept() } else { self.memory.size() } / sharers
+    }
+
+    /// Whether what a partition holds is less urgent than what another one holds: where there is no room, the less urgent wait.
+    fn is_outranked(&self, tracker: &Tracker) -> bool {
+        if !self.ranked {
+            return false;
+        }
+        let own = tracker.most_urgent();
+        self.trackers()
+            .filter_map(Tracker::most_urgent)
+            .min()
+            .is_some_and(|best| own.is_some_and(|own| own > best))
     }
 
     /// The bytes that are kept for partitions which hold little: where there is no room, these alone go on, one record at a

@@ -10,6 +10,7 @@ use super::board::{Board, Job};
 use super::memory::{Common, Memory};
 use super::place::Lone;
 use super::room::Batch;
+use crate::event::Rank;
 use crate::event::{Body, Event, Origin, Topic};
 use crate::flow::fixture::{later, now};
 use crate::flow::metadata::Restored;
@@ -62,7 +63,7 @@ fn records(number: i32, offsets: std::ops::Range<i64>) -> Vec<Record> {
         let origin = Origin { topic: Arc::clone(&topic), partition: number, offset, timestamp: None };
         let key = Some(Bytes::from(format!("{number}/{offset}")));
         let event = Event { origin, key, headers: vec![], body: Body::Raw(None), part: 0 };
-        Record { event: Arc::new(event), epoch: Epoch(1), bytes: 100 }
+        Record { event: Arc::new(event), epoch: Epoch(1), bytes: 100, rank: Rank::Normal }
     };
     offsets.map(record).collect()
 }

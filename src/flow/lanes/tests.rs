@@ -1,14 +1,16 @@
 //! Lanes as stories and as a model.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{Lanes, Order, hash_key};
+use crate::event::Rank;
 use crate::flow::fixture::{TOPIC, WIDE};
 use crate::flow::fixture::{again, commit, done, later, now, offsets, record, started, take_all, with_keys};
 use crate::flow::metadata::{Decoded, decode};
-use crate::flow::{Applied, NextOffset, Tracker, Work};
+use crate::flow::{Admitted, Applied, NextOffset, Record, Tracker, Work};
 use crate::outcome::{Filter, HoldCause, Outcome, Verdict};
 
 proptest! {
@@ -211,4 +213,36 @@ fn a_lane_that_stands_keeps_its_bodies() {
     assert_eq!(tracker.let_go(|_| false), Some(NextOffset(3)), "the other key's alone");
     assert_eq!(tracker.complete(second.ticket, Verdict::Done(Outcome::Delivered)), Applied::Repeated);
     assert_eq!(offsets(&take_all(&mut tracker, now)), [0]);
+}
+
+/// The more urgent goes first, a key keeps its order whatever its records are, and a due retry has the rank of its record.
+#[test]
+fn the_more_urgent_goes_first_and_a_key_keeps_its_order() {
+    let now = now();
+    let mut tracker = with_keys(Order::Key, &[], now);
+    let all = [
+        ("a", Rank::Low),
+        ("b", Rank::Normal),
+        ("c", Rank::Critical),
+        ("b", Rank::Critical),
+        ("d", Rank::High),
+    ];
+    for (offset, (key, rank)) in (0_i64..).zip(all) {
+        let record = Record { rank, ..record(1, offset, Some(key)) };
+        assert_eq!(tracker.admit(record), Admitted::Taken);
+    }
+    assert_eq!(tracker.next_rank(now.mono), Some(Rank::Critical));
+    let critical = tracker.take(now).unwrap();
+    assert_eq!(critical.event.origin.offset, 2);
+    let progress = critical.progress.clone();
+    let again = Verdict::Again { due: now.mono + Duration::from_secs(1), progress };
+    assert_eq!(tracker.complete(critical.ticket, again), Applied::Waiting);
+    // The urgent one of `b` waits behind the usual one of its key.
+    let works = take_all(&mut tracker, now);
+    assert_eq!(offsets(&works), [4, 1, 0]);
+    let usual = works.into_iter().nth(1).unwrap();
+    done(&mut tracker, usual);
+    let later = later(now, 2);
+    assert_eq!(tracker.next_rank(later.mono), Some(Rank::Critical));
+    assert_eq!(offsets(&take_all(&mut tracker, later)), [3, 2], "both are critical, and take turns");
 }

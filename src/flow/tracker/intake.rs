@@ -202,6 +202,7 @@ impl Tracker {
             slot.event = Some(event);
             slot.key = key;
             slot.bytes = record.bytes;
+            slot.rank = record.rank;
             slot.laned = laned;
             slot.received = true;
             slot.state = State::Queued;
@@ -218,11 +219,11 @@ impl Tracker {
             Some(due) => {
                 slot.state = State::Waiting;
                 self.waiting += 1;
-                self.queue.wait(due, id);
+                self.queue.wait(due, id, slot.rank);
             }
             None => {
                 slot.state = State::Ready;
-                self.queue.ready(id);
+                self.queue.ready(id, slot.rank);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Applied, Ticket, Tracker, Work};
+use crate::event::Rank;
 use crate::flow::open::State;
 use crate::flow::position::Now;
 use crate::flow::suspect::Lone;
@@ -17,12 +18,7 @@ impl Tracker {
         if !self.gives() {
             return None;
         }
-        while let Some(id) = self.queue.next_due(now.mono) {
-            self.waiting -= 1;
-            if let Some(slot) = self.open.get_mut(id) {
-                slot.state = State::Ready;
-            }
-        }
+        self.see_due(now.mono);
         if self.is_suspect() {
             return self.pick_lone(now);
         }
@@ -31,6 +27,29 @@ impl Tracker {
         }
         let id = self.queue.take()?;
         self.start(id, false)
+    }
+
+    fn see_due(&mut self, now: Instant) {
+        while let Some(id) = self.queue.next_due(now) {
+            self.waiting -= 1;
+            if let Some(slot) = self.open.get_mut(id) {
+                slot.state = State::Ready;
+            }
+        }
+    }
+
+    /// How urgent the record is that `take` would give; `None` where it would give none.
+    pub fn next_rank(&mut self, now: Instant) -> Option<Rank> {
+        if !self.gives() {
+            return None;
+        }
+        self.see_due(now);
+        self.queue.rank()
+    }
+
+    /// How urgent the most urgent record is that could be taken.
+    pub fn most_urgent(&self) -> Option<Rank> {
+        self.queue.rank()
     }
 
     /// When the next retry is due; `None` where none waits or nothing is taken any more.

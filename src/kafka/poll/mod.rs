@@ -384,12 +384,22 @@ impl<I: Intake> Poller<I> {
 
     /// Whether nothing should be polled, since a partition has been full for a moment only.
     fn is_blocked(&self) -> bool {
-        self.parts.values().any(|part| !part.overflow.is_empty() && !part.paused && !part.shut)
+        let waits = |part: &Part| !part.overflow.is_empty() && !part.paused && !part.shut;
+        !self.patience().is_zero() && self.parts.values().any(waits)
+    }
+
+    /// How long what is full is waited for. Not at all where an urgent record may be behind it.
+    fn patience(&self) -> Duration {
+        if self.options.consumer.short_ahead { Duration::ZERO } else { PATIENCE }
     }
 
     /// The room for records and bytes, once there is enough for a hand-over that is worth it; where there is none for
     /// long, everything is paused.
     fn wait_for_room(&mut self) -> (usize, usize) {
+        // What is fetched is read in its order: while there is little room, none of it stands before an urgent record.
+        if self.options.consumer.short_ahead && !self.no_room && !self.has_room(WORTH_IT / 2) {
+            self.pause_crowding();
+        }
         let mut blocked = self.is_blocked();
         if self.parts.is_empty() || (self.no_room && !blocked) {
             return self.room();
@@ -409,11 +419,15 @@ impl<I: Intake> Poller<I> {
         let now = clock::now();
         let since = *self.full_since.get_or_insert(now);
         if now.duration_since(since) >= PATIENCE {
-            self.no_room = true;
-            self.see_crowding();
-            self.apply_pauses();
+            self.pause_crowding();
         }
         (0, 0)
+    }
+
+    fn pause_crowding(&mut self) {
+        self.no_room = true;
+        self.see_crowding();
+        self.apply_pauses();
     }
 
     /// Makes an event of a message; `None` where its partition is not ours any more, or where it has to wait behind

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer;
 use tracing::debug;
 
-use super::{PATIENCE, Part, Poller, WORTH_IT, join};
+use super::{Part, Poller, WORTH_IT, join};
 use crate::kafka::{Fetched, Intake, Partition, raw};
 use crate::telemetry::clock;
 
@@ -119,7 +119,7 @@ impl<I: Intake> Poller<I> {
     }
 
     fn wants_pause(&self, part: &Part, now: Instant) -> bool {
-        let is_long = |since: Instant| now.saturating_duration_since(since) >= PATIENCE;
+        let is_long = |since: Instant| now.saturating_duration_since(since) >= self.patience();
         let crowds = self.no_room && part.crowding;
         crowds || self.hushed || part.shut || part.overflows_since.is_some_and(is_long)
     }

@@ -5,13 +5,37 @@ use std::time::Duration;
 use super::Placed;
 use crate::deliver::retry::{Backoff, Spec as Retry};
 use crate::spec::diagnostic::Diagnostic;
-use crate::spec::pipeline::Pipeline;
+use crate::spec::pipeline::{Order, Pipeline};
 use crate::spec::tree::{Node, Path};
 use crate::spec::units;
 
 pub(super) fn stage(placed: &Placed<'_>, pipeline: &Pipeline, findings: &mut Vec<Diagnostic>) {
     keys(placed, findings);
     patience(placed, pipeline, findings);
+    priority(placed, findings);
+}
+
+/// A priority that has little to choose among.
+fn priority(placed: &Placed<'_>, findings: &mut Vec<Diagnostic>) {
+    let stage = &placed.stage;
+    if stage.priority.is_none() {
+        return;
+    }
+    let (message, help) = if stage.order == Some(Order::Partition) {
+        (
+            "`priority` has nothing to choose: each partition is worked on in its order",
+            "take it out, or write `order: key`",
+        )
+    } else if stage.source.topics.len() == 1 {
+        (
+            "`priority` orders only what the stage holds: the backlog of one topic is read in its order",
+            "write what is urgent to a topic of its own, and both into `topics`",
+        )
+    } else {
+        return;
+    };
+    let label = placed.document.key_label(&placed.path("priority"), "");
+    findings.push(Diagnostic::warning("W0508", message, label).with_help(help));
 }
 
 /// `key: .id` is the text `.id`.

@@ -79,7 +79,8 @@ words! {
         MetadataCut = "metadata_cut",
         /// A `Retry-After` that is past, negative, fractional or absurd.
         RetryAfterIgnored = "retry_after_ignored",
-        /// A predicate of `rules` or `when` could not be evaluated, and did not match.
+        /// A predicate of `rules` or `when` could not be evaluated, and did not match; or `priority` could not, or gave none of
+        /// its four words, and the record counts as `normal`.
         RuleFailed = "rule_failed",
         /// The poll thread came round late.
         PollSlow = "poll_slow",

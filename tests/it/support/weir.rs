@@ -31,9 +31,14 @@ pub(crate) struct Site {
     session: Duration,
 }
 
+/// The program under test: that of this build, or the one that `WEIR_TEST_BIN` names.
+fn binary() -> std::ffi::OsString {
+    std::env::var_os("WEIR_TEST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into())
+}
+
 /// `weir run` in a folder, all that it writes in one file; ended with its handle.
 pub(crate) fn command(config: &Path, folder: &Path, out: File) -> Command {
-    let mut run = Command::new(env!("CARGO_BIN_EXE_weir"));
+    let mut run = Command::new(binary());
     run.args(["run", "--config"])
         .arg(config)
         .current_dir(folder)
@@ -143,7 +148,7 @@ impl Site {
         let config = self.folder.path().join("check.yaml");
         let folder = self.folder.path().display();
         std::fs::write(&config, format!("pipelines: {folder}/pipelines\n{}", self.more)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let mut command = Command::new(binary());
         command.args(["check", "--config"]).arg(&config).current_dir(self.folder.path());
         let output = command.stdin(Stdio::null()).output().await.unwrap();
         let text = [output.stdout, output.stderr].concat();

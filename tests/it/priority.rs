@@ -1,0 +1,53 @@
+//! What is urgent goes first: among the records that a stage holds, and over several topics (seed: orders and analytics).
+
+use std::time::Duration;
+
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::delivery::Stage;
+use crate::support::receiver::status;
+use crate::support::weir::Site;
+
+/// Records of their own keys, which say how urgent they are.
+fn write(stage: &Stage, topic: &str, priority: &str, count: usize) {
+    let producer: BaseProducer = stage.kafka.client().create().unwrap();
+    for number in 0..count {
+        let (key, value) = (format!("{priority}-{number}"), format!("{{\"priority\":\"{priority}\"}}"));
+        assert!(producer.send(BaseRecord::to(topic).key(&key).payload(&value)).is_ok());
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_urgent_topic_is_not_behind_a_backlog_of_another() {
+    let slow = |_: crate::support::receiver::Seen<'_>| status(200).after(Duration::from_millis(20));
+    let Stage { group, run, kafka, topic, receiver, site } = Stage::set("priority", "", slow).await;
+    drop(site);
+    let urgent = format!("{topic}.urgent");
+    kafka.create(&urgent, 1, &[]).await;
+    let yaml = format!(
+        "source: {{ topics: [{topic}, {urgent}] }}\nhandler: {}\ndlq: {topic}.dlq\nmax_in_flight: 8\npriority: .priority\n",
+        receiver.url()
+    );
+    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
+    let stage = Stage { group, run, kafka, topic, receiver, site };
+    // More than the stage holds at once, so that there is no room when the urgent ones come.
+    write(&stage, &stage.topic, "low", 12_000);
+    let weir = stage.site.start("one").await;
+    stage.receiver.wait_for(300, Duration::from_secs(60)).await;
+    let before = stage.receiver.arrivals().len();
+    write(&stage, &urgent, "critical", 40);
+    let urgent_ones = || {
+        let arrivals = stage.receiver.arrivals();
+        arrivals.iter().filter(|arrival| arrival.body[..] == *br#"{"priority":"critical"}"#).count()
+    };
+    crate::support::run::until("all urgent ones", Duration::from_secs(60), || async { urgent_ones() == 40 })
+        .await;
+    let after = stage.receiver.arrivals().len();
+    // 8 slots of 20 ms are 400 a second, and the backlog would take half a minute.
+    assert!(after - before < 1_500, "{} others went before the urgent ones", after - before - 40);
+    assert!(stage.receiver.arrivals().len() < 11_000, "the backlog was there all the time");
+    assert_eq!(weir.metric("weir_anomalies_total", &[("kind", "rule_failed")]).await, 0.0);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
