@@ -40,6 +40,15 @@ pub enum Turned {
     Ended(HoldCause),
 }
 
+/// When an attempt happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// When the record was tried first.
+    pub first_try: SystemTime,
+    /// When this attempt began.
+    pub begun: Instant,
+}
+
 /// Breaker and holds of one stage.
 #[derive(Debug)]
 pub struct Gate {
@@ -115,7 +124,9 @@ impl Gate {
     pub fn bare_ended(&mut self, tried: Try, passed: Option<bool>, now: Now) -> Option<Turned> {
         match (tried, passed) {
             (_, None) => self.ended(tried, false, now.mono),
-            (Try::Hold(cause), Some(true)) => self.holds.passed(cause).then_some(Turned::Ended(cause)),
+            (Try::Hold(cause), Some(true)) => {
+                self.holds.passed(cause, now.mono).then_some(Turned::Ended(cause))
+            }
             (Try::Hold(_), Some(false)) => self.ended(tried, false, now.mono),
             (Try::Breaker, Some(passed)) => {
                 let closed = self.breaker.bare_probe_ended(passed, now).turned == Some(Turn::Closed);
@@ -178,7 +189,8 @@ impl Gate {
     }
 
     /// The handler has accepted a record.
-    pub fn accepted(&mut self, key: u64, first_try: SystemTime, probe: bool, now: Now) -> Vec<Turned> {
+    pub fn accepted(&mut self, key: u64, times: Times, probe: bool, now: Now) -> Vec<Turned> {
+        let Times { first_try, begun } = times;
         let seen = Seen {
             key,
             ended: Ended::Accepted,
@@ -194,7 +206,7 @@ impl Gate {
             turned.push(Turned::Ended(HoldCause::Breaker));
         }
         if !probe {
-            self.holds.accepted_another(now.mono);
+            self.holds.accepted_another(begun, now.mono);
         } else if self.holds.is_held() {
             turned.extend(self.holds.accepted(now.mono).into_iter().map(Turned::Ended));
         }

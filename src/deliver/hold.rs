@@ -95,8 +95,8 @@ impl Due {
 pub struct Holds {
     active: BTreeMap<HoldCause, Hold>,
     raisers: VecDeque<Raiser>,
-    /// Whether a request without a record has ended a hold, and no record was accepted since.
-    passed: bool,
+    /// When a request without a record ended a hold, where no record was accepted since.
+    passed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -204,18 +204,19 @@ impl Holds {
 
     /// A request without a record has passed: ends the hold; `true` where it did hold. Whether records are accepted shows
     /// only then: [`Holds::accepted_another`].
-    pub fn passed(&mut self, cause: HoldCause) -> bool {
+    pub fn passed(&mut self, cause: HoldCause, now: Instant) -> bool {
         for raiser in self.raisers.iter_mut().filter(|raiser| raiser.cause == cause) {
             raiser.passed = true;
-            self.passed = true;
+            self.passed = Some(now);
         }
         self.end(cause)
     }
 
-    /// A record was accepted that was no probe. Who raises a hold again that a request without a record has ended is at
+    /// A record was accepted that was no probe, by an attempt begun at this time: one begun before a request without a record
+    /// has passed says nothing, as in [`Holds::accepted`]. Who raises a hold again that a request without a record has ended is at
     /// fault from now on.
-    pub fn accepted_another(&mut self, now: Instant) {
-        if std::mem::take(&mut self.passed) {
+    pub fn accepted_another(&mut self, begun: Instant, now: Instant) {
+        if self.passed.take_if(|passed| begun >= *passed).is_some() {
             for raiser in self.raisers.iter_mut().filter(|raiser| raiser.passed) {
                 (raiser.passed, raiser.ended) = (false, Some(now));
             }
@@ -347,12 +348,13 @@ mod tests {
         let (mut holds, now) = (Holds::default(), start());
         holds.raise(HoldCause::Auth, "403", A, now);
         holds.started(HoldCause::Auth);
-        assert!(holds.passed(HoldCause::Auth) && !holds.is_held());
-        assert!(!holds.passed(HoldCause::Auth), "it does not hold any more");
+        assert!(holds.passed(HoldCause::Auth, after(now, 30).mono) && !holds.is_held());
+        assert!(!holds.passed(HoldCause::Auth, after(now, 30).mono), "it does not hold any more");
+        holds.accepted_another(after(now, 29).mono, after(now, 31).mono);
         assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 31).mono));
         holds.raise(HoldCause::Auth, "403", A, after(now, 31));
         assert!(!holds.at_fault(HoldCause::Auth, A, after(now, 32).mono), "no record was accepted yet");
-        holds.accepted_another(after(now, 33).mono);
+        holds.accepted_another(after(now, 32).mono, after(now, 33).mono);
         assert!(holds.at_fault(HoldCause::Auth, A, after(now, 34).mono));
         assert!(!holds.at_fault(HoldCause::Auth, B, after(now, 34).mono), "another record has not raised it");
     }

@@ -71,7 +71,7 @@ impl Admin {
 
     /// The names of all topics that this client may see. Blocks.
     pub fn topics(&self) -> Result<Vec<String>, KafkaError> {
-        let metadata = self.client.inner().fetch_metadata(None, TIMEOUT)?;
+        let metadata = self.client().fetch_metadata(None, TIMEOUT)?;
         let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
         Ok(there.map(|topic| topic.name().to_owned()).collect())
     }

@@ -22,7 +22,7 @@ pub use error::KafkaError;
 pub use find::Begin;
 pub use raw::{Committed, TopicSeen};
 
-use crate::event::{Event, Topic};
+use crate::event::{Event, Rank, Topic};
 
 /// A partition of a topic, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ pub struct Fetched {
     pub epoch: u64,
     /// Bytes of key, value and headers.
     pub bytes: usize,
+    /// How urgent it is, once that was looked at.
+    pub rank: Option<Rank>,
 }
 
 /// What is known of a partition that was assigned.

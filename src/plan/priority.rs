@@ -24,7 +24,12 @@ impl Priority {
 
     /// The rank of a record. `None` where it is none of the four, cannot be evaluated, or the value does not decode: such a
     /// record counts as [`Rank::Normal`].
+    /// So does one whose evaluation panics: it is looked at again where records are worked on, and fails there (K10).
     pub fn of(&self, event: &Event) -> Option<Rank> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.evaluate(event))).ok()?
+    }
+
+    fn evaluate(&self, event: &Event) -> Option<Rank> {
         let decoded = match &event.body {
             Body::Raw(raw) if self.expression.looks_into_payload() => {
                 let body = Body::Value(self.format.decode(raw.as_ref()).ok()?);
@@ -78,5 +83,22 @@ mod tests {
         );
         assert_eq!(by_topic.unwrap().of(&event("payments", b"", "")), Some(Rank::High));
         assert!(Rank::ALL.is_sorted());
+    }
+
+    /// It runs on the thread that polls, whose stack is small.
+    #[test]
+    fn the_deepest_record_is_ranked_on_the_stack_of_a_poll_thread() {
+        let deep = format!("{}{}{}", "{\"a\":".repeat(126), "1", "}".repeat(126));
+        let too_deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let ranked = move || {
+            let text =
+                format!("x = .{}\nif x == null {{ \"low\" }} else {{ \"high\" }}", ["a"; 60].join("."));
+            let priority = Priority::compile(&text, Format::Json).unwrap();
+            let of = |value: &str| priority.of(&event("t", value.as_bytes(), ""));
+            (of(&deep), of(&too_deep), of(&"9".repeat(100_000)))
+        };
+        let thread = std::thread::Builder::new().stack_size(4 << 20).spawn(ranked).unwrap();
+        let (deep, too_deep, _) = thread.join().unwrap();
+        assert_eq!((deep, too_deep), (Some(Rank::High), None));
     }
 }

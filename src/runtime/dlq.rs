@@ -13,7 +13,10 @@ use crate::plan::Stage;
 
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Creates the stage's DLQ topic where it is missing; given up at a stop.
+/// How often it is tried again while Kafka does not answer.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Creates the stage's DLQ topic where it is missing, as soon as Kafka answers; given up at a stop.
 pub(super) async fn ensure(
     admin: Admin,
     embedded: Option<Embedded>,
@@ -21,26 +24,35 @@ pub(super) async fn ensure(
     stop: CancellationToken,
 ) {
     let Some(topic) = stage.dlq.as_ref().map(|dlq| &dlq.topic) else { return };
-    let created = tokio::select! {
-        biased;
-        () = stop.cancelled() => return,
-        created = create(&admin, embedded, &stage, topic) => created,
-    };
-    match created {
-        Err(error) if error.means_refused() || error.means_unreachable() => warn!(
-            stage = stage.service,
-            %topic,
-            %error,
-            "Kafka does not say whether the DLQ topic is there: a record that needs it waits where it is not"
-        ),
-        Ok(false) => {}
-        Ok(true) => info!(stage = stage.service, %topic, "created the DLQ topic"),
-        Err(error) => warn!(
-            stage = stage.service,
-            %topic,
-            %error,
-            "the DLQ topic is missing and could not be created: a record that needs it will wait; create it"
-        ),
+    let mut ticks = tokio::time::interval(AGAIN);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = false;
+    loop {
+        let created = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            created = async {
+                ticks.tick().await;
+                create(&admin, embedded.clone(), &stage, topic).await
+            } => created,
+        };
+        match created {
+            Ok(false) => return,
+            Ok(true) => {
+                info!(stage = stage.service, %topic, "created the DLQ topic");
+                return;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    warn!(
+                        stage = stage.service,
+                        %topic,
+                        %error,
+                        "the DLQ topic is missing and could not be created: a record that needs it will wait; create it"
+                    );
+                }
+            }
+        }
     }
 }
 

@@ -199,6 +199,7 @@ impl Runtime {
                     topics: running.plan.source.topics.iter().map(|name| Arc::from(name.as_str())).collect(),
                     pattern: running.plan.source.pattern.clone(),
                     taken: None,
+                    missed: Vec::new(),
                     poll: running.stopper(),
                     engine: Arc::clone(&running.engine),
                 })

@@ -19,6 +19,8 @@ use tokio_util::task::TaskTracker;
 
 /// The stack of a poll thread: it runs librdkafka's calls and hand-overs, nothing deep.
 const STACK: usize = 256 << 10;
+/// The same where it tells how urgent records are: they are decoded there.
+const RANKING_STACK: usize = 4 << 20;
 
 /// A stage at work.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl Running {
         let service = stage.service.clone();
         let thread = std::thread::Builder::new()
             .name(format!("kc-{}", stage.service))
-            .stack_size(STACK)
+            .stack_size(if stage.priority.is_some() { RANKING_STACK } else { STACK })
             .spawn(move || {
                 let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poller.run()));
                 end.unwrap_or_else(|_| {

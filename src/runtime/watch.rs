@@ -37,6 +37,8 @@ pub(super) struct Reader {
     pub(super) pattern: Option<Pattern>,
     /// What it takes by its pattern; `None` before the first look.
     pub(super) taken: Option<Vec<Arc<str>>>,
+    /// What it takes and the last look did not show: one look may come from a broker that has just started.
+    pub(super) missed: Vec<Arc<str>>,
     pub(super) poll: PollHandle,
     pub(super) engine: Arc<Engine>,
 }
@@ -51,7 +53,13 @@ impl Reader {
         let Some(pattern) = &self.pattern else { return };
         let mut taken: Vec<Arc<str>> =
             all.iter().filter(|name| pattern.takes(name)).map(|name| Arc::from(name.as_str())).collect();
+        let before = self.taken.iter().flatten();
+        let missing: Vec<Arc<str>> = before.filter(|name| !taken.contains(name)).cloned().collect();
+        taken.extend(missing.iter().filter(|name| !self.missed.contains(name)).cloned());
+        self.missed = missing;
         taken.sort_unstable();
+        // Of what is gone nobody says that it is missing.
+        self.engine.forget_missing_topics(&taken);
         if self.taken.as_ref() == Some(&taken) {
             return;
         }

@@ -43,7 +43,8 @@ pub(crate) struct Block {
     topic: Option<String>,
     /// Several topics, read by one group.
     topics: Option<Vec<String>>,
-    /// Every topic whose whole name this regular expression matches, those that come later included.
+    /// Every topic whose whole name this regular expression matches, those that come later included: these are read from their
+    /// beginning, and one that came while no instance ran from `start`.
     pattern: Option<String>,
     /// The consumer group. Default `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages. No two stages share one.
     group: Option<String>,

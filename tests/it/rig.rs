@@ -105,7 +105,8 @@ async fn run(broken: bool) -> Ledgers {
             crate::support::run::pause(Duration::from_millis(120)).await;
         }
         let body = message.payload().unwrap().to_vec();
-        while post(&receiver, &body).await != 200 {}
+        let id = format!("{partition}/{offset}");
+        while post(&receiver, &id, &body).await != 200 {}
         next.insert(partition, offset);
         if !broken && n % 50 == 0 {
             commit(&consumer, &topic, &next);
@@ -125,12 +126,12 @@ fn commit(consumer: &BaseConsumer, topic: &str, next: &HashMap<i32, i64>) {
 }
 
 /// A POST on a connection of its own; the status.
-async fn post(receiver: &Receiver, body: &[u8]) -> u16 {
+async fn post(receiver: &Receiver, id: &str, body: &[u8]) -> u16 {
     let url = receiver.url();
     let address = url.trim_start_matches("http://").trim_end_matches("/hook");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /hook HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "POST /hook HTTP/1.1\r\nhost: x\r\nconnection: close\r\nwebhook-id: {id}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();

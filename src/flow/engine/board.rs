@@ -42,6 +42,8 @@ pub(in crate::flow) struct Job {
     pub(in crate::flow) cancelled: CancellationToken,
     /// What it tries while the stage is shut.
     pub(in crate::flow) tried: Option<Try>,
+    /// When it was taken.
+    pub(in crate::flow) begun: Instant,
 }
 /// The state.
 #[derive(Debug)]
@@ -236,29 +238,31 @@ impl Board {
         if self.in_flight >= self.max_in_flight.min(self.gate.limit(now.mono)) {
             return None;
         }
+        if !self.ranked {
+            return self.take_any(None, now);
+        }
+        // The next rank where nothing of a more urgent one can be given now, as in a partition that is suspect.
+        Rank::ALL.into_iter().find_map(|rank| self.take_any(Some(rank), now))
+    }
+
+    /// The next record of any partition in turn: of this rank, where one is asked for.
+    fn take_any(&mut self, rank: Option<Rank>, now: Now) -> Option<Job> {
         let count = self.places.len();
-        let best = if self.ranked { Some(self.next_rank(now.mono)?) } else { None };
         for step in 0..count {
             let slot = (self.cursor + step) % count;
             let uncommitted = self.uncommitted;
             let place = self.places.get_mut(slot).filter(|place| !place.is_stalled(now.mono, uncommitted));
             let Some(place) = place else { continue };
-            if best.is_some_and(|best| place.next_rank(now.mono) != Some(best)) {
+            if rank.is_some() && place.next_rank(now.mono) != rank {
                 continue;
             }
             let Some(work) = place.take(now, &self.lone) else { continue };
             self.cursor = (slot + 1) % count;
             self.in_flight += 1;
-            return Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: None });
+            let cancelled = place.cancelled.clone();
+            return Some(Job { work, slot, cancelled, tried: None, begun: now.mono });
         }
         None
-    }
-
-    /// How urgent the most urgent record is that could be taken in any partition.
-    fn next_rank(&mut self, now: Instant) -> Option<Rank> {
-        let uncommitted = self.uncommitted;
-        let going = self.places.iter_mut().filter(|place| !place.is_stalled(now, uncommitted));
-        going.filter_map(|place| place.next_rank(now)).min()
     }
 
     /// What a request without a record is to ask for now.
@@ -287,7 +291,8 @@ impl Board {
         let work = place.take_at(offset, now, &self.lone)?;
         self.gate.started(tried, now.mono);
         self.in_flight += 1;
-        Some(Job { work, slot, cancelled: place.cancelled.clone(), tried: Some(tried) })
+        let cancelled = place.cancelled.clone();
+        Some(Job { work, slot, cancelled, tried: Some(tried), begun: now.mono })
     }
 
     /// Where the picked record is: place and offset.
@@ -447,6 +452,13 @@ impl Board {
         now: Instant,
     ) -> bool {
         self.outside.insert((cause, of), (now, message)).is_none()
+    }
+
+    /// Of the topics that are missing only those that are read stay so.
+    pub(super) fn forget_missing_topics(&mut self, read: &[Arc<str>]) {
+        self.outside.retain(|(cause, of), _| {
+            *cause != HoldCause::TopicMissing || read.iter().any(|topic| **topic == *of.as_str())
+        });
     }
 
     /// The topic is there after all; `true` where it was missing.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Engine;
 use super::board::CAUTIOUS_LOOK_AHEAD;
 use super::room::Batch;
-use crate::event::{Event, Rank};
+use crate::event::Rank;
 use crate::flow::metadata::{self, Cut, Decoded, Restored};
 use crate::flow::{Epoch, NextOffset, Record, Tracker};
 use crate::kafka::{Fetched, Found, Intake, KafkaError, Mark, Partition, Trouble};
@@ -29,6 +29,9 @@ pub struct EngineIntake {
 
 /// How often the gauges are set: a report clones what it names, which the poll loop should not pay on each pass.
 const GAUGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the ranks of one hand-over may take to be told; those of the rest count as normal.
+const RANKING: Duration = Duration::from_millis(250);
 
 /// How many records are taken in while the lock is held once.
 const AT_ONCE: usize = 64;
@@ -99,6 +102,11 @@ impl Engine {
         } else if self.lock().topic_is_there(topic) {
             info!(stage = self.plan.load().service, topic, "the topic is there now");
         }
+    }
+
+    /// Topics that are not read any more, where they come and go, are not missing.
+    pub fn forget_missing_topics(&self, read: &[Arc<str>]) {
+        self.lock().forget_missing_topics(read);
     }
 
     fn hold_from_outside(&self, cause: HoldCause, of: &str, message: &str, now: Instant) {
@@ -172,15 +180,21 @@ impl Intake for EngineIntake {
         let mut taken = Batch::default();
         let plan = self.engine.plan.load();
         let metrics = &self.engine.metrics;
-        let rank = |event: &Event| {
-            let Some(priority) = &plan.priority else { return Rank::default() };
-            priority.of(event).unwrap_or_else(|| {
-                metrics.anomaly(Anomaly::RuleFailed);
-                Rank::default()
-            })
+        // Whatever the expression costs: the thread comes round to poll (G8).
+        let until = clock::now() + RANKING;
+        let rank = |fetched: &Fetched| match (&plan.priority, fetched.rank) {
+            (None, _) => Rank::default(),
+            (Some(_), Some(rank)) => rank,
+            (Some(priority), None) => {
+                let told = if clock::now() < until { priority.of(&fetched.event) } else { None };
+                told.unwrap_or_else(|| {
+                    metrics.anomaly(Anomaly::RuleFailed);
+                    Rank::default()
+                })
+            }
         };
         let mut records = batch.drain(..).map(|fetched| Record {
-            rank: rank(&fetched.event),
+            rank: rank(&fetched),
             event: Arc::new(fetched.event),
             epoch: Epoch(fetched.epoch),
             bytes: fetched.bytes,
@@ -199,6 +213,7 @@ impl Intake for EngineIntake {
         batch.extend(taken.refused.into_iter().map(|record| Fetched {
             epoch: record.epoch.0,
             bytes: record.bytes,
+            rank: Some(record.rank),
             event: Arc::unwrap_or_clone(record.event),
         }));
         self.engine.dispatch();

@@ -10,8 +10,7 @@ use super::board::{Board, Job};
 use super::memory::{Common, Memory};
 use super::place::Lone;
 use super::room::Batch;
-use crate::event::Rank;
-use crate::event::{Body, Event, Origin, Topic};
+use crate::event::{Body, Event, Origin, Rank, Topic};
 use crate::flow::fixture::{later, now};
 use crate::flow::metadata::Restored;
 use crate::flow::{Epoch, NextOffset, Now, Record, Tracker};
@@ -206,6 +205,32 @@ fn the_right_to_work_alone_goes_back_where_it_cannot_be_used() {
     assert!(take(second, begin).is_none(), "chosen now");
     commit(second, 0, begin);
     assert!(take(second, begin).expect("alone").work.lone);
+}
+
+/// The partition with the urgent record waits for its commit; the others go on meanwhile.
+#[test]
+fn an_urgent_record_that_cannot_be_given_now_stops_no_other() {
+    let now = now();
+    let mut board = board(1 << 20, Lone::default(), now);
+    board.ranked = true;
+    for (number, restored) in [(0, suspect()), (1, fresh())] {
+        let slot = assign(&mut board, number, restored, now);
+        commit(&mut board, slot, now);
+    }
+    let with = |rank: Rank, number: i32, offsets| {
+        records(number, offsets).into_iter().map(|record| Record { rank, ..record }).collect::<Vec<_>>()
+    };
+    board.admit_some(with(Rank::Critical, 0, 0..2), &mut Batch::default());
+    board.admit_some(with(Rank::Low, 1, 0..1), &mut Batch::default());
+    board.admit_some(with(Rank::High, 1, 1..2), &mut Batch::default());
+    let mut given = Vec::new();
+    while let Some(job) = take(&mut board, now) {
+        given.push((job.work.event.origin.partition, job.work.event.origin.offset));
+    }
+    assert_eq!(given, [(1, 1), (1, 0)], "the more urgent of those that can be given");
+    commit(&mut board, 0, now);
+    let lone = take(&mut board, now).expect("the chosen one, once it is committed");
+    assert_eq!((lone.work.event.origin.partition, lone.work.lone), (0, true));
 }
 
 /// M2: a pause throws away what was fetched ahead, so it does not end with the first record that does.

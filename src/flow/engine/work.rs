@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::board::{Board, Job};
 use super::{Engine, Outputs};
-use crate::deliver::gate::Try;
+use crate::deliver::gate::{Times, Try};
 use crate::deliver::judge::{self, Failed, Judgement};
 use crate::event::Event;
 use crate::flow::Applied;
@@ -86,14 +86,15 @@ impl Engine {
     /// Applies the verdict and takes the next record.
     fn finish(self: &Arc<Self>, stage: &Arc<Stage>, job: Job, pass: Pass) -> Option<Job> {
         let now = now();
-        let Job { work, slot, tried, .. } = job;
+        let Job { work, slot, tried, begun, .. } = job;
         let (event, raiser) = (Arc::clone(&work.event), Board::raiser(slot, &work));
         let first_try = work.progress.first_try.unwrap_or(now.wall);
         let mut turned = Vec::new();
         let (applied, next, room, shut) = {
             let mut board = self.lock();
             if pass.accepted {
-                turned.extend(board.gate.accepted(raiser.key, first_try, tried.is_some(), now));
+                let times = Times { first_try, begun };
+                turned.extend(board.gate.accepted(raiser.key, times, tried.is_some(), now));
             }
             if let Verdict::Hold { cause, message, .. } = &pass.verdict {
                 turned.extend(board.gate.raise(*cause, message, raiser, now));

@@ -155,11 +155,17 @@ impl Live {
         }
     }
 
-    /// The interim answer that was all there came before the peer closed the connection in good order.
+    /// The interim answer that was all there came before the peer closed the connection in good order. A part of another
+    /// head behind it is none: that one broke off.
     fn lone_interim(&self) -> Option<Answer> {
         let status = self.interim.load(Ordering::Relaxed);
         let body_end = BodyEnd::Complete;
-        (status != 0).then(|| Answer { status, headers: Vec::new(), body: Bytes::new(), body_end })
+        (status != 0 && self.traffic.ends_a_head()).then(|| Answer {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            body_end,
+        })
     }
 
     /// Whether another request may follow.

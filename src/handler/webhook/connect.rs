@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -59,6 +59,25 @@ pub(super) struct Limits {
     pub(super) total: Duration,
 }
 
+impl Limits {
+    /// Runs a step until its own limit or the deadline of the attempt, whichever comes first. The fault names that one.
+    pub(super) async fn within<T>(
+        &self,
+        (phase, limit): (Phase, Duration),
+        deadline: Instant,
+        step: impl Future<Output = T>,
+    ) -> Result<T, Fault> {
+        let (until, limit) = self.first(limit, deadline);
+        timeout_at(until.into(), step).await.map_err(|_| Fault::Timeout(phase, limit))
+    }
+
+    /// When a step that begins now must be over, and the limit that says so.
+    fn first(&self, limit: Duration, deadline: Instant) -> (Instant, Duration) {
+        let own = clock::now() + limit;
+        if own <= deadline { (own, limit) } else { (deadline, self.total) }
+    }
+}
+
 /// What new connections are made by.
 #[derive(Debug)]
 pub(super) struct Ways {
@@ -73,20 +92,22 @@ pub(super) async fn connect(ways: &Ways, origin: &Origin, deadline: Instant) -> 
     let Ways { egress, tls, proxy, limits } = ways;
     let (host, port) = proxy.as_ref().map_or((&origin.host, origin.port), |proxy| (&proxy.host, proxy.port));
     let name = borrowed(host);
-    let found = within(Phase::Dns, limits.dns, deadline, egress.resolve(&name, port)).await?;
+    let found = limits.within((Phase::Dns, limits.dns), deadline, egress.resolve(&name, port)).await?;
     let found = found.map_err(|error| Fault::Dns(error.to_string()))?;
     let vetted = vet(egress, host, origin.https, &found)?;
-    let mut tcp = dial(&vetted, limits.connect, deadline).await?;
+    let mut tcp = dial(&vetted, limits, deadline).await?;
     // Small requests: waiting to fill a packet would only delay them. Without it they are late, not lost.
     tcp.set_nodelay(true).unwrap_or_default();
     let stream = if origin.https {
         if let Some(proxy) = proxy {
-            tcp = within(Phase::Connect, limits.connect, deadline, proxy.tunnel(tcp, origin)).await??;
+            tcp = limits
+                .within((Phase::Connect, limits.connect), deadline, proxy.tunnel(tcp, origin))
+                .await??;
         }
         let config = tls.config(egress).map_err(Fault::Tls)?;
         let host = borrowed(&origin.host);
         let tls = agree(config, &host, tcp);
-        Stream::Tls(Box::new(within(Phase::Tls, limits.tls, deadline, tls).await??))
+        Stream::Tls(Box::new(limits.within((Phase::Tls, limits.tls), deadline, tls).await??))
     } else {
         Stream::Plain(tcp)
     };
@@ -99,17 +120,6 @@ fn borrowed(host: &Host) -> Host<&str> {
         Host::Ipv4(ip) => Host::Ipv4(*ip),
         Host::Ipv6(ip) => Host::Ipv6(*ip),
     }
-}
-
-/// Runs a step until its limit or the attempt's deadline, whichever comes first.
-pub(super) async fn within<T>(
-    phase: Phase,
-    limit: Duration,
-    deadline: Instant,
-    step: impl Future<Output = T>,
-) -> Result<T, Fault> {
-    let until = (clock::now() + limit).min(deadline);
-    timeout_at(until.into(), step).await.map_err(|_| Fault::Timeout(phase, limit))
 }
 
 fn vet(egress: &Egress, host: &Host, https: bool, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fault> {
@@ -131,8 +141,8 @@ fn vet(egress: &Egress, host: &Host, https: bool, found: &[SocketAddr]) -> Resul
 
 /// Dials one address after the other. Each gets its share of the time that is left, so that a black hole among them
 /// does not use up the time of the others.
-async fn dial(vetted: &[SocketAddr], limit: Duration, deadline: Instant) -> Result<TcpStream, Fault> {
-    let until = (clock::now() + limit).min(deadline);
+async fn dial(vetted: &[SocketAddr], limits: &Limits, deadline: Instant) -> Result<TcpStream, Fault> {
+    let (until, limit) = limits.first(limits.connect, deadline);
     let mut last = Fault::Timeout(Phase::Connect, limit);
     for (index, address) in vetted.iter().enumerate() {
         let now = clock::now();
@@ -198,6 +208,8 @@ pub(super) struct Metered {
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     written: AtomicU64,
+    /// The last four bytes read.
+    last: AtomicU32,
     refusal: OnceLock<String>,
 }
 
@@ -205,6 +217,20 @@ impl Traffic {
     /// Bytes written so far.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether what was read last ended a head: nothing of another one has come.
+    pub(super) fn ends_a_head(&self) -> bool {
+        self.last.load(Ordering::Relaxed) == u32::from_be_bytes(*b"\r\n\r\n")
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        let start = bytes.len().saturating_sub(4);
+        let mut last = self.last.load(Ordering::Relaxed);
+        for byte in bytes.get(start..).unwrap_or_default() {
+            last = last << 8 | u32::from(*byte);
+        }
+        self.last.store(last, Ordering::Relaxed);
     }
 
     /// What the peer has against our certificate: in TLS 1.3 it says so after the handshake.
@@ -250,10 +276,12 @@ impl AsyncRead for Metered {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let result = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
+        self.traffic.read(buf.filled().get(before..).unwrap_or_default());
         self.hear(result)
     }
 }

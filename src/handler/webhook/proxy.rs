@@ -33,7 +33,7 @@ const MAX_HEAD: usize = 32 << 10;
 pub(super) struct Proxy {
     pub(super) host: Host,
     pub(super) port: u16,
-    credentials: Option<HeaderValue>,
+    pub(super) credentials: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Proxy {
@@ -46,13 +46,19 @@ impl fmt::Debug for Proxy {
 impl Proxy {
     /// Reads `http://[user:password@]host[:port]`. The path of a problem is empty.
     pub(super) fn compile(written: &str, references: &References) -> Result<Proxy, Problem> {
-        let resolved = references
-            .resolve(written)
-            .map_err(|error| Problem::at("", error.to_string()).help(error.help()))?;
+        let resolve = |text: &str| {
+            references.resolve(text).map_err(|error| Problem::at("", error.to_string()).help(error.help()))
+        };
         let no_proxy = |why: &str| {
             Problem::at("", format!("not a proxy that can be used: {why}"))
                 .help("write http://HOST:PORT, with a password as http://USER:${secret:NAME}@HOST:PORT")
         };
+        let (user_info, place) = match written.strip_prefix("http://").and_then(|rest| rest.rsplit_once('@'))
+        {
+            Some((user_info, place)) => (Some(user_info), format!("http://{place}")),
+            None => (None, written.to_owned()),
+        };
+        let resolved = resolve(&place)?;
         let url = Url::parse(resolved.expose()).map_err(|_| no_proxy("it is not a URL"))?;
         if url.scheme() != "http" {
             return Err(no_proxy(
@@ -63,18 +69,41 @@ impl Proxy {
             return Err(no_proxy("it has a path"));
         }
         if url.password().is_some() && !resolved.is_secret() {
-            return Err(Problem::at("", "credentials do not stand in the file")
-                .help("write http://USER:${secret:NAME}@HOST:PORT"));
+            return Err(in_the_file());
         }
         let host = url.host().ok_or_else(|| no_proxy("it has no host"))?.to_owned();
         let port = url.port_or_known_default().ok_or_else(|| no_proxy("it has no port"))?;
-        let credentials = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, password) => Some(credentials(user, password.unwrap_or("")).ok_or_else(|| {
-                no_proxy(
-                    "its user's name has a `:`, or the credentials a character that a header cannot carry",
-                )
-            })?),
+        let unusable = || {
+            no_proxy("its user's name has a `:`, or the credentials a character that a header cannot carry")
+        };
+        let credentials = match user_info {
+            None if url.username().is_empty() && url.password().is_none() => None,
+            // All of it is one secret.
+            None => {
+                let (user, password) = (decoded(url.username()), decoded(url.password().unwrap_or("")));
+                let both = user.zip(password);
+                Some(both.and_then(|(user, password)| basic(&user, &password)).ok_or_else(unusable)?)
+            }
+            Some(user_info) => {
+                let (user, password) = parts(user_info);
+                // What a reference stands for is taken as it is.
+                let user = if user.contains("${") {
+                    Some(resolve(user)?.expose().to_owned())
+                } else {
+                    decoded(user)
+                };
+                let password = match password {
+                    None => String::new(),
+                    Some(password) => {
+                        let password = resolve(password)?;
+                        if !password.is_secret() {
+                            return Err(in_the_file());
+                        }
+                        password.expose().to_owned()
+                    }
+                };
+                Some(user.and_then(|user| basic(&user, &password)).ok_or_else(unusable)?)
+            }
         };
         Ok(Proxy { host, port, credentials })
     }
@@ -141,10 +170,30 @@ impl Proxy {
     }
 }
 
+fn in_the_file() -> Problem {
+    Problem::at("", "credentials do not stand in the file").help("write http://USER:${secret:NAME}@HOST:PORT")
+}
+
+/// User and password of a text, where a `:` of a reference is none between them.
+fn parts(user_info: &str) -> (&str, Option<&str>) {
+    let mut inside = false;
+    for (at, c) in user_info.char_indices() {
+        match c {
+            '{' => inside = true,
+            '}' => inside = false,
+            ':' if !inside => return (user_info.get(..at).unwrap_or(""), user_info.get(at + 1..)),
+            _ => {}
+        }
+    }
+    (user_info, None)
+}
+
+fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
 /// The value of `proxy-authorization`; `None` where it cannot be one.
-fn credentials(user: &str, password: &str) -> Option<HeaderValue> {
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned);
-    let (user, password) = (decoded(user)?, decoded(password)?);
+fn basic(user: &str, password: &str) -> Option<HeaderValue> {
     if user.contains(':') {
         return None;
     }

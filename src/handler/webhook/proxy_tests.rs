@@ -1,5 +1,7 @@
 //! Through a proxy on loopback: what it sees, and what it may say.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -8,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::authorities::{Serve, authority, names};
 use super::compile::compile;
+use super::proxy::Proxy;
 use super::testing::{
     OK, Server, Step, attempt, context, egress, event, header, read_request, references, serve, webhook_by,
 };
@@ -112,6 +115,8 @@ async fn what_a_proxy_refuses_is_told_from_what_the_receiver_does() {
     ] {
         let failure = refused(script).await;
         assert_eq!(failure.code, code, "{failure:?}");
+        // The attempt's own 2 s, and not the 5 s that the step might have had.
+        assert!(code != Code::Timeout || failure.message.contains("within 2s (connect)"), "{failure:?}");
     }
 }
 
@@ -129,6 +134,21 @@ async fn the_guard_is_for_the_proxys_address() {
     attempt(&handler, &event(b"{}", &[])).await.unwrap();
 }
 
+/// A secret is taken as it is, whatever a URL would make of it.
+#[test]
+fn what_a_reference_stands_for_is_taken_as_it_is() {
+    let mut references = references();
+    references.secrets.insert("odd".to_owned(), "p%41/ss?#@:".to_owned());
+    references.secrets.insert("whole".to_owned(), "http://us%65r:p%41@proxy.test:3128".to_owned());
+    for (written, pair) in
+        [("http://user:${secret:odd}@proxy.test:3128", "user:p%41/ss?#@:"), ("${secret:whole}", "user:pA")]
+    {
+        let proxy = Proxy::compile(written, &references).unwrap();
+        let expected = format!("Basic {}", STANDARD.encode(pair));
+        assert_eq!((proxy.credentials.unwrap().to_str().unwrap(), proxy.port), (expected.as_str(), 3128));
+    }
+}
+
 #[test]
 fn what_is_no_proxy_is_refused_where_it_is_written() {
     for (proxy, message) in [
@@ -138,6 +158,7 @@ fn what_is_no_proxy_is_refused_where_it_is_written() {
         ("http://proxy.test/path", "it has a path"),
         ("http://{{ .host }}:3128", "it is not a URL"),
         ("http://user:password@proxy.test", "credentials do not stand in the file"),
+        ("http://${secret:token}:plain@proxy.test", "credentials do not stand in the file"),
         ("http://us%3Aer:${secret:token}@proxy.test", "has a `:`"),
         ("${var:nope}", "nope"),
     ] {

@@ -44,6 +44,8 @@ async fn what_breaks_before_the_head_is_a_retry_with_its_code() {
         (vec![Step::Read, Step::Close], Code::Reset),
         (vec![Step::Read, write(head), Step::Close], Code::Reset),
         (vec![Step::Read, write(head), Step::Reset], Code::Reset),
+        // An interim answer, and half of the one that was to follow.
+        (vec![Step::Read, write("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 O"), Step::Close], Code::Reset),
         (vec![Step::Read, Step::Hang], Code::Timeout),
         (vec![Step::Hang], Code::Timeout),
         (vec![Step::Read, write(head), Step::Hang], Code::Timeout),

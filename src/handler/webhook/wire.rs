@@ -94,13 +94,10 @@ impl Wire {
     ) -> Result<Exchange, Fault> {
         let stream = connect::connect(&self.ways, origin, bounds.deadline).await?;
         if stream.is_h2() {
-            let (shared, connection) = connect::within(
-                Phase::Connect,
-                self.ways.limits.connect,
-                bounds.deadline,
-                Shared::open(stream),
-            )
-            .await??;
+            let limits = &self.ways.limits;
+            let opened =
+                limits.within((Phase::Connect, limits.connect), bounds.deadline, Shared::open(stream));
+            let (shared, connection) = opened.await??;
             let driver = async move { drop(connection.await) };
             self.pool.share(origin, &shared, driver, clock::now());
             drop(first);

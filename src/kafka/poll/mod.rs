@@ -444,7 +444,7 @@ impl<I: Intake> Poller<I> {
         };
         let body = Body::Raw(message.value);
         let event = Event { origin, key: message.key, headers: message.headers, body, part: 0 };
-        let fetched = Fetched { event, epoch: part.epoch, bytes: message.bytes };
+        let fetched = Fetched { event, epoch: part.epoch, bytes: message.bytes, rank: None };
         if part.overflow.is_empty() {
             return Some(fetched);
         }

@@ -103,11 +103,13 @@ impl Receiver {
     }
 
     /// The same; it keeps no arrivals, for loads that would fill the memory. Its script sees each request as a first one.
+    /// On this port, or on one that was free (0).
     pub(crate) async fn forgetful(
         run: &Run,
+        port: u16,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
-        Receiver::listen(run, "127.0.0.1", false, script).await
+        Receiver::listen(run, ("127.0.0.1", port), false, script).await
     }
 
     /// The same on another address of loopback.
@@ -116,16 +118,16 @@ impl Receiver {
         ip: &str,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
-        Receiver::listen(run, ip, true, script).await
+        Receiver::listen(run, (ip, 0), true, script).await
     }
 
     async fn listen(
         run: &Run,
-        ip: &str,
+        at: (&str, u16),
         keeps: bool,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
-        let listener = TcpListener::bind((ip, 0)).await.unwrap();
+        let listener = TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, count) = watch::channel(Count::default());
         let script: Arc<Script> = Arc::new(script);
