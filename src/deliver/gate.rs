@@ -129,13 +129,16 @@ impl Gate {
             }
             (Try::Hold(_), Some(false)) => self.ended(tried, false, now.mono),
             (Try::Breaker, Some(passed)) => {
-                let closed = self.breaker.bare_probe_ended(passed, now).turned == Some(Turn::Closed);
-                closed.then(|| {
-                    self.opened = None;
-                    Turned::Ended(HoldCause::Breaker)
-                })
+                let turned = self.breaker.bare_probe_ended(passed, now).turned;
+                (turned == Some(Turn::Closed)).then(|| self.closed())
             }
         }
+    }
+
+    /// The breaker has closed.
+    fn closed(&mut self) -> Turned {
+        self.opened = None;
+        Turned::Ended(HoldCause::Breaker)
     }
 
     /// While it is shut: what may be tried now. `waiting` gives the keys that could be.
@@ -202,8 +205,7 @@ impl Gate {
         };
         let mut turned = Vec::new();
         if self.breaker.observe(&seen, now).turned == Some(Turn::Closed) {
-            self.opened = None;
-            turned.push(Turned::Ended(HoldCause::Breaker));
+            turned.push(self.closed());
         }
         if !probe {
             self.holds.accepted_another(begun, now.mono);
@@ -251,10 +253,7 @@ impl Gate {
                 self.opened = Some((now.wall, message.clone()));
                 Some(Turned::Held(HoldCause::Breaker, message))
             }
-            Some(Turn::Closed) => {
-                self.opened = None;
-                Some(Turned::Ended(HoldCause::Breaker))
-            }
+            Some(Turn::Closed) => Some(self.closed()),
             None => None,
         };
         (reaction.standing, turned)

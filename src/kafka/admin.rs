@@ -28,6 +28,17 @@ impl std::fmt::Debug for Admin {
     }
 }
 
+/// What a client sees of its cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSeen {
+    /// Its id; empty where it does not say.
+    pub id: String,
+    /// How many brokers it has.
+    pub nodes: usize,
+    /// The names of all topics.
+    pub topics: Vec<String>,
+}
+
 impl Admin {
     /// Makes the client; it connects by itself.
     pub fn build(cluster: &Cluster, client_id: &str) -> Result<Admin, KafkaError> {
@@ -62,18 +73,16 @@ impl Admin {
         }
     }
 
-    /// The cluster's id and how many brokers it has. Blocks.
-    pub fn cluster(&self) -> Result<(String, usize), KafkaError> {
+    /// The cluster as this client may see it. Blocks.
+    pub fn cluster(&self) -> Result<ClusterSeen, KafkaError> {
         let client = self.client();
-        let nodes = client.fetch_metadata(None, TIMEOUT)?.brokers().len();
-        Ok((client.fetch_cluster_id(TIMEOUT).unwrap_or_default(), nodes))
-    }
-
-    /// The names of all topics that this client may see. Blocks.
-    pub fn topics(&self) -> Result<Vec<String>, KafkaError> {
-        let metadata = self.client().fetch_metadata(None, TIMEOUT)?;
+        let metadata = client.fetch_metadata(None, TIMEOUT)?;
         let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
-        Ok(there.map(|topic| topic.name().to_owned()).collect())
+        Ok(ClusterSeen {
+            id: client.fetch_cluster_id(TIMEOUT).unwrap_or_default(),
+            nodes: metadata.brokers().len(),
+            topics: there.map(|topic| topic.name().to_owned()).collect(),
+        })
     }
 
     /// Whether each topic exists, and its id. Blocks.

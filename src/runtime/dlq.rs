@@ -81,13 +81,20 @@ async fn create(
 }
 
 async fn all_topics(admin: &Admin) -> Result<Vec<String>, KafkaError> {
-    let admin = admin.clone();
-    let asked = tokio::task::spawn_blocking(move || admin.topics()).await;
-    asked.unwrap_or_else(|_| Err(KafkaError::timed_out("asking for the topics")))
+    ask(admin, |admin| admin.cluster().map(|cluster| cluster.topics)).await
 }
 
 async fn partitions(admin: &Admin, topic: &str) -> Result<Option<u32>, KafkaError> {
-    let (admin, topic) = (admin.clone(), topic.to_owned());
-    let asked = tokio::task::spawn_blocking(move || admin.partitions(&topic)).await;
+    let topic = topic.to_owned();
+    ask(admin, move |admin| admin.partitions(&topic)).await
+}
+
+/// Asks the cluster on a thread that may wait.
+async fn ask<T: Send + 'static>(
+    admin: &Admin,
+    what: impl FnOnce(&Admin) -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    let admin = admin.clone();
+    let asked = tokio::task::spawn_blocking(move || what(&admin)).await;
     asked.unwrap_or_else(|_| Err(KafkaError::timed_out("asking for a topic")))
 }

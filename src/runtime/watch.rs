@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::status::KafkaStatus;
 use crate::event::TopicId;
 use crate::flow::engine::Engine;
-use crate::kafka::admin::Admin;
+use crate::kafka::admin::{Admin, ClusterSeen};
 use crate::kafka::poll::PollHandle;
 use crate::kafka::{KafkaError, Partition, TopicSeen};
 use crate::plan::Pattern;
@@ -72,16 +72,13 @@ impl Reader {
 }
 
 struct Look {
-    cluster: (String, usize),
-    /// The names of all, where a pattern asks for them.
-    all: Option<Vec<String>>,
+    cluster: ClusterSeen,
     topics: Vec<TopicSeen>,
     ends: HashMap<Partition, i64>,
 }
 
 /// What to look at.
 struct Asked {
-    all: bool,
     topics: Vec<Arc<str>>,
     assigned: Vec<Partition>,
 }
@@ -133,16 +130,14 @@ impl Watch {
         topics.dedup();
         assigned.sort_unstable();
         assigned.dedup();
-        Asked { all: self.readers.iter().any(|reader| reader.pattern.is_some()), topics, assigned }
+        Asked { topics, assigned }
     }
 
     fn compare(&mut self, topics: &[Arc<str>], look: Look, known: &mut BTreeMap<Arc<str>, TopicId>) {
-        let (cluster_id, nodes) = look.cluster;
+        let ClusterSeen { id: cluster_id, nodes, topics: all } = look.cluster;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             KafkaStatus { up: Some(true), cluster_id, nodes };
-        if let Some(all) = &look.all {
-            self.readers.iter_mut().for_each(|reader| reader.take(all));
-        }
+        self.readers.iter_mut().for_each(|reader| reader.take(&all));
         self.readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
         for (topic, seen) in topics.iter().zip(look.topics) {
             // What a pattern takes and is gone is no more taken.
@@ -170,14 +165,13 @@ impl Watch {
 }
 
 fn look(admin: &Admin, asked: &Asked) -> Result<Look, KafkaError> {
-    let all = asked.all.then(|| admin.topics()).transpose()?;
     let (cluster, topics) = (admin.cluster()?, admin.topic_ids(&asked.topics)?);
     // A cluster that answers and does not say this is up all the same.
     let ends = admin.log_ends(&asked.assigned).unwrap_or_else(|error| {
         debug!(%error, "asking where logs end");
         Vec::new()
     });
-    Ok(Look { cluster, all, topics, ends: ends.into_iter().collect() })
+    Ok(Look { cluster, topics, ends: ends.into_iter().collect() })
 }
 
 /// Does something once a second until told to stop.

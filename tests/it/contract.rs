@@ -14,7 +14,6 @@ use crate::support::ledger::Ledgers;
 use crate::support::load::Load;
 use crate::support::receiver::{Reply, Seen, status};
 use crate::support::run::{pause, until};
-use crate::support::weir::{Site, Watched};
 
 /// H17.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,15 +59,14 @@ async fn one_records_403_among_accepted_ones_is_rejected() {
 async fn a_null_value_ends_as_its_policy_says() {
     for (policy, delivered, dead) in [("skip", 3, 0), ("deliver", 4, 0), ("dlq", 3, 1)] {
         let test = format!("tombstone-{policy}");
-        let Stage { group, run, kafka, topic, receiver, site } = Stage::set(&test, "", |_| status(200)).await;
-        drop(site);
+        let mut stage = Stage::set(&test, "", |_| status(200)).await;
         let yaml = format!(
-            "source: {{ topic: {topic}, on_tombstone: {policy} }}\ndlq: {topic}.dlq\nhandler:\n  webhook:\n    \
-             url: \"{}/{{{{ %key }}}}\"\n    method: DELETE\n",
-            receiver.url()
+            "source: {{ topic: {0}, on_tombstone: {policy} }}\ndlq: {0}.dlq\nhandler:\n  webhook:\n    \
+             url: \"{1}/{{{{ %key }}}}\"\n    method: DELETE\n",
+            stage.topic,
+            stage.receiver.url()
         );
-        let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
-        let stage = Stage { group, run, kafka, topic, receiver, site };
+        stage.site = stage.site.pipeline(&stage.topic, &yaml);
         let weir = stage.site.start("one").await;
         for (key, value) in [("a", Some(&b"1"[..])), ("gone", None), ("empty", Some(b"")), ("b", Some(b"2"))]
         {
@@ -214,8 +212,8 @@ async fn a_minute_of_429_costs_no_memory() {
     let late = &memory[6..];
     let grown = late.iter().max().unwrap() - late.iter().min().unwrap();
     assert!(grown < 24 << 20, "{memory:?}");
-    let watched = Watched { ..stage.watched() };
-    let committed: HashMap<i32, i64> = watched
+    let committed: HashMap<i32, i64> = stage
+        .watched()
         .committed(&stage.run)
         .await
         .into_iter()

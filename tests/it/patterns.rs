@@ -10,7 +10,7 @@ use crate::dead_letters::send;
 use crate::delivery::Stage;
 use crate::support::receiver::status;
 use crate::support::run::until;
-use crate::support::weir::{Site, Watched};
+use crate::support::weir::Watched;
 
 /// One record for a topic of the run.
 fn write(stage: &mut Stage, end: &str, text: &str) {
@@ -30,14 +30,13 @@ fn heard(stage: &Stage) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_that_come_are_read_from_their_beginning_and_those_that_go_stop_no_other() {
-    let Stage { group, run, kafka, topic, receiver, site } = Stage::set("pattern", "", |_| status(200)).await;
-    drop(site);
+    let mut stage = Stage::set("pattern", "", |_| status(200)).await;
     let yaml = format!(
-        "source: {{ pattern: '{topic}\\.[a-z]', start: latest }}\nhandler: {}\ndlq: {topic}.dlq\n",
-        receiver.url()
+        "source: {{ pattern: '{0}\\.[a-z]', start: latest }}\nhandler: {1}\ndlq: {0}.dlq\n",
+        stage.topic,
+        stage.receiver.url()
     );
-    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
-    let mut stage = Stage { group, run, kafka, topic, receiver, site };
+    stage.site = stage.site.pipeline(&stage.topic, &yaml);
     let name = |end: &str| format!("{}.{end}", stage.topic);
     let (a, b, c, other) = (name("a"), name("b"), name("c"), name("other"));
     for topic in [&a, &b, &other] {

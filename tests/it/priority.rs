@@ -6,7 +6,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::delivery::Stage;
 use crate::support::receiver::status;
-use crate::support::weir::Site;
 
 /// Records of their own keys, which say how urgent they are.
 fn write(stage: &Stage, topic: &str, priority: &str, count: usize) {
@@ -22,16 +21,15 @@ fn write(stage: &Stage, topic: &str, priority: &str, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_urgent_topic_is_not_behind_a_backlog_of_another() {
     let slow = |_: crate::support::receiver::Seen<'_>| status(200).after(Duration::from_millis(20));
-    let Stage { group, run, kafka, topic, receiver, site } = Stage::set("priority", "", slow).await;
-    drop(site);
-    let urgent = format!("{topic}.urgent");
-    kafka.create(&urgent, 1, &[]).await;
+    let mut stage = Stage::set("priority", "", slow).await;
+    let urgent = format!("{}.urgent", stage.topic);
+    stage.kafka.create(&urgent, 1, &[]).await;
     let yaml = format!(
-        "source: {{ topics: [{topic}, {urgent}] }}\nhandler: {}\ndlq: {topic}.dlq\nmax_in_flight: 8\npriority: .priority\n",
-        receiver.url()
+        "source: {{ topics: [{0}, {urgent}] }}\nhandler: {1}\ndlq: {0}.dlq\nmax_in_flight: 8\npriority: .priority\n",
+        stage.topic,
+        stage.receiver.url()
     );
-    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
-    let stage = Stage { group, run, kafka, topic, receiver, site };
+    stage.site = stage.site.pipeline(&stage.topic, &yaml);
     // More than the stage holds at once, so that there is no room when the urgent ones come.
     write(&stage, &stage.topic, "low", 12_000);
     let weir = stage.site.start("one").await;

@@ -197,26 +197,22 @@ fn skip(chars: &mut std::iter::Peekable<std::str::CharIndices<'_>>, to: usize) {
 
 /// The length of a text in double quotes, up to the end where it is not closed.
 fn quoted(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
+    closed(text, 1, '"')
 }
 
 /// The length of `s'..'` and its like.
 fn raw(text: &str) -> usize {
+    closed(text, 2, '\'')
+}
+
+/// The length of a text whose content begins behind so many characters, with its closing quote.
+fn closed(text: &str, content: usize, quote: char) -> usize {
     let mut escaped = false;
-    for (at, c) in text.char_indices().skip(2) {
+    for (at, c) in text.char_indices().skip(content) {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '\'' => return at + 1,
+            _ if c == quote => return at + 1,
             _ => {}
         }
     }
