@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Surface;
-use crate::runtime::status::{Health, StageStatus, StatusReport};
+use crate::runtime::status::{Health, KafkaStatus, StageStatus, StatusReport};
+use crate::settings::DEFAULT_CLUSTER;
 use crate::telemetry::clock;
 
 /// `GET /livez`: 200 while the process turns.
@@ -36,8 +37,8 @@ pub(super) async fn readyz(State(surface): State<Surface>) -> (StatusCode, Json<
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }
 
-/// `GET /api/health`: always 200. `status` is `ok`, `degraded` (a pipeline fails or its file is broken) or `down` (Kafka
-/// does not answer). `components`, which name each hold and its reason, only where no `auth` is configured.
+/// `GET /api/health`: always 200. `status` is `ok`, `degraded` (a pipeline fails, its file is broken, or one of several
+/// Kafka clusters does not answer) or `down` (Kafka does not answer). `components`, which name each hold and its reason, only where no `auth` is configured.
 pub(super) async fn health(State(surface): State<Surface>) -> Json<Value> {
     let report = (surface.status)();
     let now = jiff::Timestamp::try_from(clock::wall()).unwrap_or_default();
@@ -51,20 +52,15 @@ pub(super) async fn health(State(surface): State<Surface>) -> Json<Value> {
 
 fn status_word(report: &StatusReport) -> &'static str {
     let worst = report.pipelines.iter().map(|pipeline| pipeline.health).max();
-    match (report.kafka.up, worst) {
-        (Some(false), _) => "down",
-        (_, Some(Health::Degraded | Health::Failing)) => "degraded",
+    match (report.kafka(), worst) {
+        ((0, 1.., 0), _) => "down",
+        ((_, 1.., _), _) | (_, Some(Health::Degraded | Health::Failing)) => "degraded",
         _ if report.broken.is_empty() => "ok",
         _ => "degraded",
     }
 }
 
 fn components(report: &StatusReport) -> Value {
-    let up = match report.kafka.up {
-        Some(true) => "UP",
-        Some(false) => "DOWN",
-        None => "UNKNOWN",
-    };
     let pipelines: Map<String, Value> = report
         .pipelines
         .iter()
@@ -75,12 +71,39 @@ fn components(report: &StatusReport) -> Value {
         })
         .collect();
     json!({
-        "kafka": {
-            "status": up,
-            "details": { "clusterId": report.kafka.cluster_id, "nodeCount": report.kafka.nodes },
-        },
+        "kafka": kafka(report),
         "pipelines": pipelines,
     })
+}
+
+/// The state of Kafka: UP where all clusters are. The details are those of the default cluster, else of the first; with
+/// several, `clusters` has each.
+fn kafka(report: &StatusReport) -> Value {
+    let status = match report.kafka() {
+        (_, 1.., _) => "DOWN",
+        (1.., 0, 0) => "UP",
+        _ => "UNKNOWN",
+    };
+    let details = |cluster: Option<&KafkaStatus>| {
+        let (id, nodes) = cluster.map_or(("", 0), |cluster| (cluster.cluster_id.as_str(), cluster.nodes));
+        json!({ "clusterId": id, "nodeCount": nodes })
+    };
+    let main = report.clusters.get(DEFAULT_CLUSTER).or_else(|| report.clusters.values().next());
+    let mut body = json!({ "status": status, "details": details(main) });
+    if report.clusters.len() > 1
+        && let Some(body) = body.as_object_mut()
+    {
+        let each = report.clusters.iter().map(|(name, cluster)| {
+            let status = match cluster.up {
+                Some(true) => "UP",
+                Some(false) => "DOWN",
+                None => "UNKNOWN",
+            };
+            (name.clone(), json!({ "status": status, "details": details(Some(cluster)) }))
+        });
+        body.insert("clusters".to_owned(), Value::Object(each.collect()));
+    }
+    body
 }
 
 /// Why a stage waits, and since when.

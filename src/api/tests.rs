@@ -4,6 +4,7 @@ use super::*;
 use crate::outcome::HoldCause;
 use crate::runtime::status::{Counts, Health, Hold, KafkaStatus, PipelineStatus, StageStatus};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -72,7 +73,10 @@ fn failing() -> StatusReport {
     };
     StatusReport {
         files_read: true,
-        kafka: KafkaStatus { up: Some(false), cluster_id: "x".into(), nodes: 0 },
+        clusters: BTreeMap::from([(
+            "default".to_owned(),
+            KafkaStatus { up: Some(false), cluster_id: "x".into(), nodes: 0 },
+        )]),
         pipelines: vec![pipeline],
         ..StatusReport::default()
     }
@@ -105,8 +109,27 @@ async fn health_names_the_components_and_keeps_them_to_itself_under_auth() {
     let hold = &body["components"]["pipelines"]["order-billing"]["holds"][0];
     assert_eq!((&hold["stage"], &hold["cause"]), (&"order-billing".into(), &"breaker".into()), "{hold}");
     assert!(hold["message"].as_str().is_some_and(|message| !message.is_empty()), "{hold}");
-    open.report.lock().unwrap().kafka.up = Some(true);
-    assert_eq!(open.json("/api/health").await.1["status"], "degraded");
+    let set = |name: &str, up| {
+        let cluster = KafkaStatus { up, cluster_id: name.to_uppercase(), nodes: 3 };
+        open.report.lock().unwrap().clusters.insert(name.to_owned(), cluster);
+    };
+    set("default", Some(true));
+    assert_eq!(open.json("/api/health").await.1["status"], "degraded", "the pipeline");
+    open.report.lock().unwrap().pipelines.clear();
+    for (other, status, kafka) in
+        [(Some(true), "ok", "UP"), (Some(false), "degraded", "DOWN"), (None, "ok", "UNKNOWN")]
+    {
+        set("analytics", other);
+        let body = open.json("/api/health").await.1;
+        let component = &body["components"]["kafka"];
+        assert_eq!((&body["status"], &component["status"]), (&status.into(), &kafka.into()), "{body}");
+        assert_eq!(component["details"]["clusterId"], "DEFAULT");
+        let its = &component["clusters"]["analytics"];
+        assert_eq!(
+            (&its["details"]["clusterId"], &its["details"]["nodeCount"]),
+            (&"ANALYTICS".into(), &3.into())
+        );
+    }
     let closed = running(true).await;
     let body = closed.json("/api/health").await.1;
     assert!(body.get("components").is_none() && body["timestamp"].as_str().unwrap().ends_with('Z'), "{body}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::terminal::Terminal;
 use super::{CliError, Exit, Global, Output};
 use crate::handler::egress::{self, Egress};
-use crate::plan;
+use crate::plan::{self, check::Given};
 use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic, Severity};
 use crate::spec::span::Source;
@@ -47,14 +47,14 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
     let files: Vec<PipelineFile> =
         sources.iter().map(|source| PipelineFile::parse(source, &mut findings)).collect();
     let references = &loaded.settings.references;
-    plan::check::check(&files, references, loaded.settings.memory, &mut findings);
+    plan::check::check(&files, Given::of(&loaded.settings), &mut findings);
     let guard = Egress::new(&loaded.egress, &[]);
     if let Err(problems) = &guard {
         findings.extend(super::load::egress_findings(problems.clone(), loaded));
     }
     if let Ok(egress) = guard.or_else(|_| Egress::new(&egress::Spec::default(), &[])) {
         let egress = Arc::new(egress);
-        findings.extend(super::load::token_source(loaded, &egress).err().into_iter().flatten());
+        findings.extend(super::load::token_sources(loaded, &egress).err().into_iter().flatten());
         let environment = plan::Environment { references, egress };
         for file in &files {
             plan::compile(file, &environment, &mut findings);

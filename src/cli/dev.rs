@@ -1,6 +1,6 @@
 //! `weir dev`: the same as `run` on a broker inside of this process, so that nothing has to be installed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Global;
 use super::demo;
@@ -9,6 +9,8 @@ use super::load::{self, Loaded};
 use super::run;
 use super::terminal::Terminal;
 use crate::kafka::embedded::{Embedded, LIMITS};
+use crate::runtime::ClusterConfig;
+use crate::settings::DEFAULT_CLUSTER;
 use crate::spec::units;
 
 /// Partitions of a topic that a pipeline reads.
@@ -41,9 +43,13 @@ pub(super) fn dev(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> R
     let sources = load::sources(&settled.settings.pipelines)?;
     let loaded = load::pipelines(sources, settled, terminal)?;
     run::refuse(&loaded, &args.run)?;
-    let embedded = start(&topics(&loaded))?;
-    banner(&embedded, global, terminal)?;
-    let config = run::config(&loaded, embedded.cluster(), Some(embedded.clone()));
+    let mut names = loaded.clusters();
+    names.insert(DEFAULT_CLUSTER);
+    let brokers = names.into_iter().map(|name| Ok((name, start(&topics(&loaded, name))?)));
+    let brokers: Vec<(&str, Embedded)> = brokers.collect::<Result<_, CliError>>()?;
+    let named = || brokers.iter().map(|(name, embedded)| (*name, embedded));
+    banner(named(), global, terminal)?;
+    let config = run::config(&loaded, config(named()));
     run::block_on(run::until_stopped(config, &loaded))?
 }
 
@@ -57,17 +63,31 @@ pub(super) fn start(topics: &BTreeSet<String>) -> Result<Embedded, CliError> {
     Ok(embedded)
 }
 
-/// What the broker is not, said before anybody relies on it.
-pub(super) fn banner(embedded: &Embedded, global: &Global, terminal: &mut Terminal) -> Result<(), CliError> {
-    if !global.quiet {
-        let brokers = embedded.cluster().brokers;
-        writeln!(terminal.err, "Kafka: an embedded broker on {brokers}, for trying out: {LIMITS}.")?;
+/// How the runtime reaches embedded brokers, each by the name of its cluster.
+pub(super) fn config<'a>(
+    brokers: impl IntoIterator<Item = (&'a str, &'a Embedded)>,
+) -> BTreeMap<String, ClusterConfig> {
+    let brokers = brokers.into_iter();
+    brokers.map(|(name, embedded)| (name.to_owned(), ClusterConfig::embedded(embedded))).collect()
+}
+
+/// What such a broker is not, said before anybody relies on it.
+pub(super) fn banner<'a>(
+    brokers: impl IntoIterator<Item = (&'a str, &'a Embedded)>,
+    global: &Global,
+    terminal: &mut Terminal,
+) -> Result<(), CliError> {
+    for (name, embedded) in brokers.into_iter().filter(|_| !global.quiet) {
+        let at = embedded.cluster().brokers;
+        let which = if name == DEFAULT_CLUSTER { String::new() } else { format!(" `{name}`") };
+        writeln!(terminal.err, "Kafka{which}: an embedded broker on {at}, for trying out: {LIMITS}.")?;
     }
     Ok(())
 }
 
-/// The topics that the pipelines read.
-pub(super) fn topics(loaded: &Loaded) -> BTreeSet<String> {
+/// The topics that the pipelines read of a cluster.
+fn topics(loaded: &Loaded, cluster: &str) -> BTreeSet<String> {
     let stages = loaded.pipelines.iter().flat_map(|one| &one.plan.stages);
-    stages.flat_map(|stage| stage.source.topics.iter().cloned()).collect()
+    let its = stages.filter(|stage| stage.source.cluster == cluster);
+    its.flat_map(|stage| stage.source.topics.iter().cloned()).collect()
 }

@@ -1,6 +1,6 @@
 //! From files, variables and flags to what can run. Findings are printed here; a broken pipeline file hurts itself only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::handler::Problem;
 use crate::handler::egress::Egress;
 use crate::handler::webhook::{Auth, TokenSource};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, check::Given};
 use crate::settings::{self, Settings};
 use crate::spec::diagnostic::{self, Diagnostic};
 use crate::spec::pipeline::{Delivery, Pipeline};
@@ -35,13 +35,21 @@ const SIGN_ON: &str = "W0602";
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) settings: Settings,
-    /// Where the tokens for Kafka come from.
-    pub(crate) token_source: Option<Arc<TokenSource>>,
+    /// Where the tokens for Kafka come from, by cluster.
+    pub(crate) token_sources: BTreeMap<String, Arc<TokenSource>>,
     /// Whether `auth` names tokens.
     pub(crate) auth: bool,
     pub(crate) pipelines: Vec<Loadable>,
     /// Files that cannot run, each by its first error: `file:line:col: message`.
     pub(crate) broken: Vec<String>,
+}
+
+impl Loaded {
+    /// The clusters that its pipelines use.
+    pub(crate) fn clusters(&self) -> BTreeSet<&str> {
+        let stages = self.pipelines.iter().flat_map(|one| &one.plan.stages);
+        stages.map(|stage| stage.source.cluster.as_str()).collect()
+    }
 }
 
 /// A pipeline that can run.
@@ -131,13 +139,13 @@ pub(crate) fn pipelines(
         }
     }
     let references = &loaded.settings.references;
-    plan::check::check(&files, references, loaded.settings.memory, &mut findings);
+    plan::check::check(&files, Given::of(&loaded.settings), &mut findings);
     let egress = egress(&loaded, terminal)?;
-    let token_source = match token_source(&loaded, &egress) {
-        Ok(source) => source.map(Arc::new),
+    let token_sources = match token_sources(&loaded, &egress) {
+        Ok(sources) => sources,
         Err(mut findings) => {
             print(&mut findings, terminal)?;
-            return Err(CliError::new(Exit::BadConfig, "`kafka.sasl` has errors; nothing was started"));
+            return Err(CliError::new(Exit::BadConfig, "`sasl` has errors; nothing was started"));
         }
     };
     let environment = plan::Environment { references, egress };
@@ -163,7 +171,7 @@ pub(crate) fn pipelines(
     let tokens = loaded.document.at(&Path::root().then("auth").then("tokens"));
     let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
     let broken = errors.into_iter().map(diagnostic::short).collect();
-    Ok(Loaded { settings: loaded.settings, token_source, auth, pipelines, broken })
+    Ok(Loaded { settings: loaded.settings, token_sources, auth, pipelines, broken })
 }
 
 /// The address guard of the runtime file; Weir's own address is never dialled.
@@ -183,17 +191,23 @@ pub(super) fn egress_findings(problems: Vec<Problem>, loaded: &runtime::Loaded) 
     place(problems, &Path::root().then("egress"), EGRESS, loaded)
 }
 
-/// Where the tokens for Kafka come from, where `kafka.sasl` says that there are some; else what is wrong there.
-pub(super) fn token_source(
+/// Where the tokens for Kafka come from, by cluster, where `sasl` says that there are some; else what is wrong there.
+pub(super) fn token_sources(
     loaded: &runtime::Loaded,
     egress: &Arc<Egress>,
-) -> Result<Option<TokenSource>, Vec<Diagnostic>> {
-    let Some(written) = loaded.oauth2.clone() else { return Ok(None) };
-    let runtime::OAuth2 { token_url, client_id, client_secret, scopes, audience } = written;
-    let auth = Auth::Oauth2 { token_url, client_id, client_secret, scopes, audience };
-    let block = Path::root().then("kafka").then("sasl");
-    TokenSource::compile(&auth, egress, &loaded.settings.references)
-        .map_err(|problems| place(problems, &block, SIGN_ON, loaded))
+) -> Result<BTreeMap<String, Arc<TokenSource>>, Vec<Diagnostic>> {
+    let (mut sources, mut findings) = (BTreeMap::new(), Vec::new());
+    for (cluster, written) in &loaded.oauth2 {
+        let runtime::OAuth2 { token_url, client_id, client_secret, scopes, audience } = written.clone();
+        let auth = Auth::Oauth2 { token_url, client_id, client_secret, scopes, audience };
+        match TokenSource::compile(&auth, egress, &loaded.settings.references) {
+            Ok(source) => sources.extend(source.map(|source| (cluster.clone(), Arc::new(source)))),
+            Err(problems) => {
+                findings.extend(place(problems, &runtime::cluster_at(cluster).then("sasl"), SIGN_ON, loaded));
+            }
+        }
+    }
+    if findings.is_empty() { Ok(sources) } else { Err(findings) }
 }
 
 /// Findings of a block, each at its key.

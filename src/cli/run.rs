@@ -1,5 +1,6 @@
 //! `weir run`: pipelines from a folder, until a signal.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -13,10 +14,10 @@ use super::instance::Instance;
 use super::load::{self, Loaded};
 use super::signals::Stop;
 use super::terminal::Terminal;
-use crate::kafka::embedded::Embedded;
 use crate::kafka::options::Cluster;
 use crate::kafka::tokens::Tokens;
-use crate::runtime::Config;
+use crate::runtime::{ClusterConfig, Config};
+use crate::settings::DEFAULT_CLUSTER;
 use crate::spec::runtime::Override;
 use crate::spec::tree::Path;
 use crate::spec::units;
@@ -82,15 +83,31 @@ pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> R
     let sources = load::sources(&settled.settings.pipelines)?;
     let loaded = load::pipelines(sources, settled, terminal)?;
     refuse(&loaded, args)?;
-    let kafka = &loaded.settings.kafka;
-    if kafka.brokers.is_empty() {
-        let help = "set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`";
-        return Err(CliError::new(Exit::BadConfig, format!("no Kafka is configured: {help}")));
-    }
-    let tokens = loaded.token_source.as_ref().map(|_| Tokens::default());
-    let cluster = Cluster { brokers: kafka.brokers.join(","), properties: kafka.properties.clone(), tokens };
-    let config = config(&loaded, cluster, None);
+    let config = config(&loaded, clusters(&loaded)?);
     block_on(until_stopped(config, &loaded))?
+}
+
+/// How the clusters are reached that pipelines use; the default one also where nothing uses it yet.
+fn clusters(loaded: &Loaded) -> Result<BTreeMap<String, ClusterConfig>, CliError> {
+    let mut used = loaded.clusters();
+    let settings = &loaded.settings.clusters;
+    if used.is_empty() || settings.get(DEFAULT_CLUSTER).is_some_and(|own| !own.brokers.is_empty()) {
+        used.insert(DEFAULT_CLUSTER);
+    }
+    let configs = used.into_iter().map(|name| {
+        let Some(cluster) = settings.get(name).filter(|cluster| !cluster.brokers.is_empty()) else {
+            let help = "set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`";
+            return Err(CliError::new(Exit::BadConfig, format!("no Kafka is configured: {help}")));
+        };
+        let token_source = loaded.token_sources.get(name).cloned();
+        let cluster = Cluster {
+            brokers: cluster.brokers.join(","),
+            properties: cluster.properties.clone(),
+            tokens: token_source.as_ref().map(|_| Tokens::default()),
+        };
+        Ok((name.to_owned(), ClusterConfig { cluster, token_source, embedded: None }))
+    });
+    configs.collect()
 }
 
 /// Nothing to run, or not everything where `--strict` asks for it.
@@ -108,12 +125,10 @@ pub(super) fn refuse(loaded: &Loaded, args: &RunArgs) -> Result<(), CliError> {
 }
 
 /// What the runtime needs of the settings.
-pub(super) fn config(loaded: &Loaded, cluster: Cluster, embedded: Option<Embedded>) -> Config {
+pub(super) fn config(loaded: &Loaded, clusters: BTreeMap<String, ClusterConfig>) -> Config {
     let settings = &loaded.settings;
     Config {
-        cluster,
-        token_source: loaded.token_source.clone(),
-        embedded,
+        clusters,
         memory: settings.memory,
         uncommitted: settings.uncommitted,
         drain_deadline: settings.drain_deadline,

@@ -1,13 +1,16 @@
 //! Checks on what was written, in one file and across files. Pure: needs no VRL, no network. What VRL and templates say
 //! comes from compiling.
 
+mod clusters;
 mod graph;
 mod memory;
 mod names;
 mod references;
 mod advice;
 
-use crate::settings::References;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::settings::{ClusterSettings, DEFAULT_CLUSTER, References, Settings};
 use crate::spec::PipelineFile;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::pipeline::{Pipeline, Stage};
@@ -17,6 +20,8 @@ use crate::spec::tree::{Document, Node, Path};
 struct Placed<'a> {
     /// `pipeline.stage`; the pipeline alone where the file has no `stages`.
     service: String,
+    /// The name of its cluster.
+    cluster: String,
     /// The defaults of its file are in it.
     stage: Stage,
     document: &'a Document,
@@ -42,9 +47,27 @@ impl Placed<'_> {
     }
 }
 
-/// Checks all files that are loaded together. `references` are what `${..}` resolves to; `memory` is `limits.memory`, in
-/// bytes.
-pub fn check(files: &[PipelineFile], references: &References, memory: u64, findings: &mut Vec<Diagnostic>) {
+/// What files are checked against.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// What `${..}` resolves to.
+    pub references: &'a References,
+    /// `limits.memory`, in bytes.
+    pub memory: u64,
+    /// The clusters of weir.yaml by name.
+    pub clusters: &'a BTreeMap<String, ClusterSettings>,
+}
+
+impl<'a> Given<'a> {
+    /// What the settings of a process give.
+    pub fn of(settings: &'a Settings) -> Given<'a> {
+        Given { references: &settings.references, memory: settings.memory, clusters: &settings.clusters }
+    }
+}
+
+/// Checks all files that are loaded together.
+pub fn check(files: &[PipelineFile], given: Given<'_>, findings: &mut Vec<Diagnostic>) {
+    let Given { references, memory, clusters } = given;
     let read: Vec<(&Document, Option<&Pipeline>)> =
         files.iter().filter_map(|file| Some((file.document.as_ref()?, file.spec.as_ref()))).collect();
     let mut placed = Vec::new();
@@ -58,12 +81,20 @@ pub fn check(files: &[PipelineFile], references: &References, memory: u64, findi
                 None => (spec.pipeline.clone(), root),
                 Some(name) => (format!("{}.{name}", spec.pipeline), root.then("stages").then(name)),
             };
-            let placed_stage = Placed { service, stage, document, at };
+            let cluster = stage.source.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
+            let cluster = references.resolve(cluster).map_or(cluster.to_owned(), |it| it.expose().to_owned());
+            let placed_stage = Placed { service, cluster, stage, document, at };
             advice::stage(&placed_stage, spec, findings);
             placed.push(placed_stage);
         }
     }
     names::across(&read, &placed, references, findings);
-    graph::check(&placed, references, findings);
+    let used: BTreeSet<&str> = placed.iter().map(|placed| placed.cluster.as_str()).collect();
+    for cluster in used {
+        // No stage leads from one cluster to another.
+        let of_cluster: Vec<_> = placed.iter().filter(|placed| placed.cluster == cluster).collect();
+        graph::check(&of_cluster, references, findings);
+    }
+    clusters::check(&placed, clusters, references, findings);
     memory::check(&placed, memory, findings);
 }

@@ -16,7 +16,7 @@ use crate::handler::webhook::{Breaker, BreakerNumbers};
 use crate::handler::{self, Handler};
 use crate::publish::route::{Place, Route};
 use crate::publish::topic;
-use crate::settings::{ReferenceError, References};
+use crate::settings::{DEFAULT_CLUSTER, ReferenceError, References};
 use crate::spec::PipelineFile;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::pipeline::{self, Pipeline};
@@ -242,6 +242,10 @@ impl Compiler<'_, '_> {
             Some(text) => Some(self.pattern(text, &path.then("pattern"))?),
             None => None,
         };
+        let cluster = match &written.cluster {
+            Some(name) => self.resolve(name, &path.then("cluster"))?,
+            None => DEFAULT_CLUSTER.to_owned(),
+        };
         let group = match &written.group {
             Some(group) => self.resolve(group, &path.then("group"))?,
             None => format!("weir.{service}"),
@@ -257,6 +261,7 @@ impl Compiler<'_, '_> {
             source::Start::At(time) => Start::At(time.as_millisecond()),
         };
         Some(Source {
+            cluster,
             topics,
             pattern,
             group,

@@ -19,6 +19,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
         stage: None,
         revision: Revision::of(""),
         source: Source {
+            cluster: crate::settings::DEFAULT_CLUSTER.into(),
             topics: vec!["in".into()],
             pattern: None,
             group: "weir.orders".into(),

@@ -109,6 +109,8 @@ pub struct Stage {
 /// Where a stage's records come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
+    /// The cluster that it reads and writes, by name.
+    pub cluster: String,
     /// The topics, at least one where there is no pattern.
     pub topics: Vec<String>,
     /// Which topics, in place of their names.

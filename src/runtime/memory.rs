@@ -12,7 +12,8 @@ use crate::telemetry::metrics::{Metrics, Pool};
 pub(super) struct Memory {
     pub(super) metrics: Arc<Metrics>,
     pub(super) engines: Vec<Arc<Engine>>,
-    pub(super) outputs: Outputs,
+    /// Of each cluster.
+    pub(super) outputs: Vec<Outputs>,
 }
 
 impl Memory {
@@ -29,10 +30,13 @@ impl Memory {
     fn show(&self) {
         let held = self.engines.iter().map(|engine| engine.bytes()).sum();
         self.metrics.memory_in_use(Pool::Records, bytes(held));
-        let Outputs { records, dead_letters } = &self.outputs;
-        let ((one, one_limit), (other, other_limit)) = (records.memory(), dead_letters.memory());
-        self.metrics.memory_in_use(Pool::Producer, bytes(one.saturating_add(other)));
-        self.metrics.memory_limit(Pool::Producer, bytes(one_limit.saturating_add(other_limit)));
+        let producers = self.outputs.iter().flat_map(|outputs| [&outputs.records, &outputs.dead_letters]);
+        let (used, limit) = producers.fold((0_usize, 0_usize), |(used, limit), producer| {
+            let (its, its_limit) = producer.memory();
+            (used.saturating_add(its), limit.saturating_add(its_limit))
+        });
+        self.metrics.memory_in_use(Pool::Producer, bytes(used));
+        self.metrics.memory_limit(Pool::Producer, bytes(limit));
     }
 }
 

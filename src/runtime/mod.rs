@@ -1,6 +1,7 @@
 //! Keeps what runs equal to what is wanted: starts the stages of the plans, reports how they stand, stops them in order
 //! (reliability 1.12).
 
+mod cluster;
 mod dlq;
 mod memory;
 mod reporter;
@@ -11,6 +12,7 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,17 +20,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::flow::engine::{Common, Lone, Memory, Outputs};
+use crate::flow::engine::{Common, Lone, Memory};
 use crate::flow::report::OnFinished;
-use crate::handler::webhook::TokenSource;
 use crate::kafka::KafkaError;
-use crate::kafka::admin::Admin;
-use crate::kafka::embedded::Embedded;
-use crate::kafka::options::Cluster;
-use crate::kafka::producer::Producer;
 use crate::plan::Plan;
 use crate::settings::memory as memory_share;
-use crate::telemetry::metrics::{Metrics, StageMetrics};
+use crate::telemetry::clock;
+use crate::telemetry::metrics::Metrics;
+use cluster::Clients;
+pub use cluster::ClusterConfig;
 pub use reporter::Reporter;
 use stage::{Running, Start};
 
@@ -41,16 +41,14 @@ const MAX_RESERVE: usize = 32 << 20;
 const MAX_RECORDS: usize = 64 << 20;
 /// How long the poll threads may take beyond the grace: their last commit and their close.
 const BEYOND_GRACE: Duration = Duration::from_secs(20);
+/// How long what was handed to the producers may take to be acknowledged at a stop.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// What a runtime needs of the settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How to reach Kafka.
-    pub cluster: Cluster,
-    /// Where the cluster's tokens come from, where clients sign on with one.
-    pub token_source: Option<Arc<TokenSource>>,
-    /// The in-process broker, where there is one.
-    pub embedded: Option<Embedded>,
+    /// The clusters that stages use, by name.
+    pub clusters: BTreeMap<String, ClusterConfig>,
     /// `limits.memory`, in bytes.
     pub memory: u64,
     /// `limits.uncommitted`.
@@ -97,11 +95,9 @@ pub struct StopReport {
 #[derive(Debug)]
 pub struct Runtime {
     config: Config,
-    admin: Admin,
-    outputs: Outputs,
+    clusters: Vec<Clients>,
     stages: Vec<Running>,
     tasks: TaskTracker,
-    kafka: watch::Seen,
     metrics: Arc<Metrics>,
     /// Cancelled at a stop: what only looks at the cluster ends.
     ending: CancellationToken,
@@ -113,30 +109,23 @@ impl Runtime {
     /// # Errors
     /// A client that cannot be made (a property that librdkafka refuses). An unreachable broker is none.
     pub fn start(
-        config: Config,
+        mut config: Config,
         plans: &[Arc<Plan>],
         metrics: &Arc<Metrics>,
         on_finished: Option<&OnFinished>,
     ) -> Result<Runtime, KafkaError> {
-        let outputs = Outputs {
-            records: Producer::build(&config.cluster, "weir-producer")?,
-            dead_letters: Producer::build(&config.cluster, "weir-dlq-producer")?,
-        };
-        let admin = Admin::build(&config.cluster, "weir-admin")?;
+        let clusters = std::mem::take(&mut config.clusters).into_iter();
+        let clusters: Vec<Clients> =
+            clusters.map(|(name, cluster)| Clients::build(name, cluster)).collect::<Result<_, _>>()?;
         let mut runtime = Runtime {
             config,
-            admin,
-            outputs,
+            clusters,
             stages: Vec::new(),
             tasks: TaskTracker::new(),
-            kafka: watch::Seen::default(),
             metrics: Arc::clone(metrics),
             ending: CancellationToken::new(),
         };
-        if let (Some(source), Some(tokens)) = (&runtime.config.token_source, &runtime.config.cluster.tokens) {
-            let kept = tokens::keep(Arc::clone(source), tokens.clone(), runtime.ending.clone());
-            runtime.tasks.spawn(kept);
-        }
+        runtime.clusters.iter().for_each(|cluster| cluster.keep_token(&runtime.tasks, &runtime.ending));
         let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
         let lone = Lone::default();
         let (fit, over) = all.split_at(all.len().min(runtime.config.most_consumers()));
@@ -151,25 +140,26 @@ impl Runtime {
         let reserve = runtime.config.reserve(fit.len());
         let common = Common::new(runtime.config.records().saturating_sub(reserve.saturating_mul(fit.len())));
         for stage in fit {
-            let series: Arc<StageMetrics> = Arc::new(metrics.stage(&stage.pipeline, &stage.service));
-            runtime.tasks.spawn(dlq::ensure(
-                runtime.admin.clone(),
-                runtime.config.embedded.clone(),
-                Arc::clone(stage),
-                runtime.ending.clone(),
-            ));
+            let Some(cluster) = runtime.clusters.iter().find(|one| one.name == stage.source.cluster) else {
+                error!(stage = stage.service, cluster = stage.source.cluster, "not started: no such cluster");
+                continue;
+            };
             let running = Running::start(Start {
                 config: &runtime.config,
+                cluster: &cluster.config.cluster,
                 stage: Arc::clone(stage),
-                outputs: runtime.outputs.for_stage(),
-                metrics: series,
+                outputs: cluster.outputs.for_stage(),
+                metrics: Arc::new(metrics.stage(&stage.pipeline, &stage.service)),
                 tasks: runtime.tasks.clone(),
                 lone: lone.clone(),
                 on_finished: on_finished.cloned(),
                 prefetch: runtime.config.prefetch(fit.len()),
                 memory: Memory::new(reserve, MAX_RECORDS, common.clone()),
             })?;
-            info!(stage = stage.service, group = stage.source.group, topics = ?stage.source.topics, "started");
+            let (admin, embedded) = (cluster.admin.clone(), cluster.config.embedded.clone());
+            runtime.tasks.spawn(dlq::ensure(admin, embedded, Arc::clone(stage), runtime.ending.clone()));
+            let source = &stage.source;
+            info!(stage = stage.service, cluster = source.cluster, group = source.group, topics = ?source.topics, "started");
             runtime.stages.push(running);
         }
         Ok(runtime)
@@ -184,39 +174,25 @@ impl Runtime {
                     (Arc::clone(&running.plan), Arc::clone(&running.engine), Arc::clone(&running.metrics))
                 })
                 .collect(),
-            kafka: Arc::clone(&self.kafka),
+            clusters: self.clusters.iter().map(|one| (one.name.clone(), Arc::clone(&one.seen))).collect(),
         }
     }
 
     /// Runs until `stop`, then stops gracefully within the grace; at `force`, now.
     pub async fn run(self, stop: CancellationToken, force: CancellationToken) -> StopReport {
-        let watch = watch::Watch {
-            admin: self.admin.clone(),
-            readers: self
-                .stages
-                .iter()
-                .map(|running| watch::Reader {
-                    topics: running.plan.source.topics.iter().map(|name| Arc::from(name.as_str())).collect(),
-                    pattern: running.plan.source.pattern.clone(),
-                    taken: None,
-                    missed: Vec::new(),
-                    poll: running.stopper(),
-                    engine: Arc::clone(&running.engine),
-                })
-                .collect(),
-            seen: Arc::clone(&self.kafka),
-        };
-        self.tasks.spawn(watch.run(self.ending.clone()));
+        for cluster in &self.clusters {
+            self.tasks.spawn(cluster.watch(self.stages.iter()).run(self.ending.clone()));
+        }
         let memory = memory::Memory {
             metrics: Arc::clone(&self.metrics),
             engines: self.stages.iter().map(|running| Arc::clone(&running.engine)).collect(),
-            outputs: self.outputs.clone(),
+            outputs: self.clusters.iter().map(|cluster| cluster.outputs.clone()).collect(),
         };
         self.tasks.spawn(memory.run(self.config.clone(), self.ending.clone()));
         stop.cancelled().await;
         self.ending.cancel();
         info!(stages = self.stages.len(), "stopping: what is in flight may end");
-        let Runtime { config, outputs, stages, tasks, .. } = self;
+        let Runtime { config, clusters, stages, tasks, .. } = self;
         for stage in &stages {
             stage.stop(config.shutdown_grace);
         }
@@ -237,9 +213,14 @@ impl Runtime {
         };
         let was_forced = force.is_cancelled();
         force.cancel();
-        let flush = if was_forced { Duration::ZERO } else { Duration::from_secs(5) };
         let flushed = tokio::task::spawn_blocking(move || {
-            outputs.records.flush(flush).and(outputs.dead_letters.flush(flush)).is_ok()
+            let until = clock::now() + if was_forced { Duration::ZERO } else { FLUSH };
+            // Every one is flushed, also behind one that was not.
+            let flushed: Vec<_> = clusters
+                .iter()
+                .map(|cluster| cluster.flush(until.saturating_duration_since(clock::now())))
+                .collect();
+            flushed.iter().all(|flushed| *flushed)
         });
         let flushed = flushed.await.unwrap_or(false);
         tasks.close();

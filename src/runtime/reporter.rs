@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use super::status::{Counts, Hold, KafkaStatus, PartitionStatus, PipelineStatus, StageStatus, StatusReport};
+use super::status::{Counts, Hold, PartitionStatus, PipelineStatus, StageStatus, StatusReport};
 use super::watch::Seen;
 use crate::flow::engine::Engine;
 use crate::plan::Stage;
@@ -14,7 +14,8 @@ use crate::telemetry::metrics::StageMetrics;
 #[derive(Debug, Clone)]
 pub struct Reporter {
     pub(super) stages: Vec<(Arc<Stage>, Arc<Engine>, Arc<StageMetrics>)>,
-    pub(super) kafka: Seen,
+    /// By the names of the clusters.
+    pub(super) clusters: Vec<(String, Seen)>,
 }
 
 impl Reporter {
@@ -37,8 +38,9 @@ impl Reporter {
             }
         }
         pipelines.sort_by(|a, b| a.pipeline.cmp(&b.pipeline));
-        let kafka: KafkaStatus = self.kafka.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        StatusReport { files_read: true, draining: false, kafka, pipelines, broken: Vec::new() }
+        let seen = |seen: &Seen| seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let clusters = self.clusters.iter().map(|(name, look)| (name.clone(), seen(look))).collect();
+        StatusReport { files_read: true, draining: false, clusters, pipelines, broken: Vec::new() }
     }
 }
 

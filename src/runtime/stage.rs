@@ -10,7 +10,7 @@ use super::Config;
 use crate::flow::engine::{Engine, Lone, Memory, Outputs, Parts};
 use crate::flow::metadata;
 use crate::flow::report::OnFinished;
-use crate::kafka::options::ConsumerOptions;
+use crate::kafka::options::{Cluster, ConsumerOptions};
 use crate::kafka::poll::{Ended, PollHandle, PollOptions, Poller};
 use crate::kafka::{Begin, KafkaError};
 use crate::plan::{self, Stage};
@@ -35,6 +35,7 @@ pub(super) struct Running {
 /// What a stage is started with.
 pub(super) struct Start<'a> {
     pub(super) config: &'a Config,
+    pub(super) cluster: &'a Cluster,
     pub(super) stage: Arc<Stage>,
     pub(super) outputs: Outputs,
     pub(super) metrics: Arc<StageMetrics>,
@@ -50,12 +51,13 @@ pub(super) struct Start<'a> {
 impl Running {
     /// Starts the engine and the poll thread.
     pub(super) fn start(start: Start<'_>) -> Result<Running, KafkaError> {
-        let Start { config, stage, outputs, metrics, tasks, lone, on_finished, prefetch, memory } = start;
+        let Start { config, cluster, stage, outputs, metrics, tasks, lone, on_finished, prefetch, memory } =
+            start;
         let mut consumer = ConsumerOptions::new(&stage.source.group, &format!("weir-{}", stage.service));
         consumer.prefetch = prefetch;
         consumer.short_ahead = stage.priority.is_some();
         let options = PollOptions {
-            cluster: config.cluster.clone(),
+            cluster: cluster.clone(),
             consumer,
             topics: stage.source.topics.clone(),
             begin: match stage.source.start {

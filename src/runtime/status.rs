@@ -1,5 +1,7 @@
 //! What a running instance says of itself: plain data, made by the runtime, shown by `api` and `cli`.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 
 pub use crate::flow::report::{Finished, OnFinished};
@@ -14,15 +16,15 @@ pub struct StatusReport {
     pub files_read: bool,
     /// Whether the instance is stopping.
     pub draining: bool,
-    /// The cluster, as far as known.
-    pub kafka: KafkaStatus,
+    /// The Kafka clusters that stages use by name, as far as known.
+    pub clusters: BTreeMap<String, KafkaStatus>,
     /// Each pipeline, sorted by name; those whose file is broken and that never ran are not here.
     pub pipelines: Vec<PipelineStatus>,
     /// Files that could not be loaded: `file:line:col: message`.
     pub broken: Vec<String>,
 }
 
-/// What is known of the Kafka cluster.
+/// What is known of a Kafka cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KafkaStatus {
     /// Whether it answers; `None` before the first answer or failure.
@@ -31,6 +33,14 @@ pub struct KafkaStatus {
     pub cluster_id: String,
     /// How many brokers it has; 0 while unknown.
     pub nodes: usize,
+}
+
+impl StatusReport {
+    /// How many clusters answer, how many do not, and of how many it is not known yet.
+    pub fn kafka(&self) -> (usize, usize, usize) {
+        let count = |up: Option<bool>| self.clusters.values().filter(|cluster| cluster.up == up).count();
+        (count(Some(true)), count(Some(false)), count(None))
+    }
 }
 
 /// One pipeline.

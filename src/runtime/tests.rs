@@ -1,6 +1,6 @@
 //! The whole engine on the in-process broker, with a handler that is a script.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Config, Runtime};
+use super::{ClusterConfig, Config, Runtime};
 use crate::event::Outgoing;
 use crate::handler::{BoxFuture, Call, Handler};
 use crate::kafka::embedded::Embedded;
@@ -16,6 +16,7 @@ use crate::kafka::producer::Producer;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::plan::fixture::stage;
 use crate::plan::{Plan, Revision};
+use crate::settings::DEFAULT_CLUSTER;
 use crate::telemetry::metrics::Metrics;
 
 /// What arrived: key and value, in order of acceptance.
@@ -81,9 +82,7 @@ fn plan(handler: Arc<dyn Handler>) -> Arc<Plan> {
 
 fn config(embedded: &Embedded) -> Config {
     Config {
-        cluster: embedded.cluster(),
-        token_source: None,
-        embedded: Some(embedded.clone()),
+        clusters: BTreeMap::from([(DEFAULT_CLUSTER.to_owned(), ClusterConfig::embedded(embedded))]),
         memory: 64 << 20,
         uncommitted: Duration::from_secs(5),
         drain_deadline: Duration::from_secs(5),

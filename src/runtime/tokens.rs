@@ -18,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LEAST: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop.
-pub(super) async fn keep(source: Arc<TokenSource>, tokens: Tokens, stop: CancellationToken) {
+pub(super) async fn keep(cluster: String, source: Arc<TokenSource>, tokens: Tokens, stop: CancellationToken) {
     let mut failed: Option<Duration> = None;
     loop {
         let granted = tokio::select! {
@@ -31,14 +31,14 @@ pub(super) async fn keep(source: Arc<TokenSource>, tokens: Tokens, stop: Cancell
             Ok(granted) => {
                 tokens.put(Ok(Token { value: granted.value, until: clock::wall() + granted.lasts }));
                 if failed.take().is_some() {
-                    info!("there is a token for Kafka again");
+                    info!(cluster, "there is a token for Kafka again");
                 }
                 (granted.lasts / 5 * 4).max(LEAST)
             }
             Err(why) => {
                 let wait = failed.map_or(FIRST_WAIT, |before| (before * 2).min(LONGEST_WAIT));
                 failed = Some(wait);
-                warn!("no token for Kafka: {why}; asking again");
+                warn!(cluster, "no token for Kafka: {why}; asking again");
                 tokens.put(Err(why));
                 wait
             }

@@ -24,6 +24,8 @@ pub(super) type Seen = Arc<Mutex<KafkaStatus>>;
 
 /// What is watched: topics, and who reads them.
 pub(super) struct Watch {
+    /// The cluster's name, for the log.
+    pub(super) cluster: String,
     pub(super) admin: Admin,
     pub(super) readers: Vec<Reader>,
     pub(super) seen: Seen,
@@ -107,7 +109,7 @@ impl Watch {
             match look {
                 Ok(Ok(look)) => self.compare(&topics, look, &mut known),
                 Ok(Err(error)) => {
-                    debug!(%error, "asking the cluster");
+                    debug!(cluster = self.cluster, %error, "asking the cluster");
                     self.seen.lock().unwrap_or_else(PoisonError::into_inner).up = Some(false);
                     if self.readers.iter().any(|reader| reader.pattern.is_some() && reader.taken.is_none()) {
                         // It reads nothing until its topics are known.
@@ -156,7 +158,7 @@ impl Watch {
             let Some(id) = seen.id() else { continue };
             let before = known.insert(Arc::clone(topic), id);
             if before.is_some_and(|before| before != id) {
-                warn!(%topic, "the topic was deleted and made again");
+                warn!(cluster = self.cluster, %topic, "the topic was deleted and made again");
                 let reads = |reader: &&Reader| reader.reads(topic);
                 self.readers.iter().filter(reads).for_each(|reader| reader.poll.look_up_again(topic));
             }

@@ -27,8 +27,8 @@ pub struct Settings {
     pub schemas: PathBuf,
     /// The folder of the plugins.
     pub plugins: PathBuf,
-    /// The Kafka cluster.
-    pub kafka: KafkaSettings,
+    /// The Kafka clusters by name; the one of those that name none, `DEFAULT_CLUSTER`, is always among them.
+    pub clusters: BTreeMap<String, ClusterSettings>,
     /// How long records in flight may take to end when partitions are taken away.
     pub drain_deadline: Duration,
     /// How long a stop may take.
@@ -47,27 +47,24 @@ pub struct Settings {
     pub references: References,
 }
 
+/// The name of the cluster that `kafka` itself describes.
+pub const DEFAULT_CLUSTER: &str = "default";
+
 /// A Kafka cluster, references resolved.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KafkaSettings {
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ClusterSettings {
     /// `host:port` of some brokers; empty where none are configured.
     pub brokers: Vec<String>,
     /// Properties of librdkafka: the user's, and those of security. Values may be secret.
     pub properties: BTreeMap<String, String>,
-    /// Whether the group remembers this instance over a restart.
-    pub static_membership: bool,
-    /// Whether a pipeline's `topics:` may be created.
-    pub create_topics: bool,
 }
 
-impl std::fmt::Debug for KafkaSettings {
+impl std::fmt::Debug for ClusterSettings {
     /// Names of properties, never their values.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaSettings")
+        f.debug_struct("ClusterSettings")
             .field("brokers", &self.brokers)
             .field("properties", &self.properties.keys().collect::<Vec<_>>())
-            .field("static_membership", &self.static_membership)
-            .field("create_topics", &self.create_topics)
             .finish()
     }
 }

@@ -18,7 +18,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.source.format", &["avro", "protobuf"], 0),
     ("stage.source.schema", &[], 0),
     ("stage.source.key_format", &[], 0),
-    ("stage.source.cluster", &[], 0),
     ("stage.source.verify", &[], 0),
     ("stage.transforms.[].encrypt", &[], 1),
     ("stage.transforms.[].decrypt", &[], 1),
@@ -37,7 +36,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
 /// The same for weir.yaml.
 const LATER_SETTINGS: &[(&str, &[&str], Up)] = &[
     ("pipelines.git", &[], 1),
-    ("kafka.clusters", &[], 0),
     ("kafka.static_membership", &["true"], 0),
     ("kafka.create_topics", &["true"], 0),
     ("outbox", &[], 0),

@@ -1,6 +1,7 @@
 //! The runtime file `weir.yaml` as it is written, and how `WEIR_*` variables and flags override it.
 
 mod build;
+mod clusters;
 mod overlay;
 mod security;
 
@@ -17,6 +18,7 @@ use super::units::{Duration, Size};
 use crate::handler::egress;
 
 pub use build::{Loaded, load};
+pub use clusters::at as cluster_at;
 pub use overlay::Override;
 
 /// The runtime file. Every key is optional.
@@ -36,7 +38,7 @@ pub struct Spec {
     pub schemas: Option<String>,
     /// The folder of the plugins. Default `plugins`.
     pub plugins: Option<String>,
-    /// The Kafka cluster.
+    /// The Kafka clusters.
     pub kafka: Kafka,
     /// The schema registry: a URL, a block, or `embedded`.
     pub registry: Option<Value>,
@@ -74,7 +76,7 @@ pub struct Run {
     pub labels: IndexMap<String, String>,
 }
 
-/// A Kafka cluster.
+/// The cluster of the pipelines that name none, and others by name.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kafka {
@@ -90,6 +92,24 @@ pub struct Kafka {
     pub static_membership: bool,
     /// Whether a pipeline's `topics:` may be created.
     pub create_topics: bool,
+    /// Further clusters by name, for `source.cluster`: up to 64 lower-case letters, digits, `_` and `-`.
+    pub clusters: IndexMap<String, Cluster>,
+}
+
+/// A Kafka cluster.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KafkaCluster")]
+pub struct Cluster {
+    /// `host:port` of some brokers: a list, or a text with commas.
+    pub brokers: Brokers,
+    /// TLS; `{}` uses the system's roots.
+    pub tls: Option<Tls>,
+    /// Authentication.
+    pub sasl: Option<Sasl>,
+    /// Properties of librdkafka. What Weir sets itself is refused.
+    #[serde(default)]
+    pub properties: IndexMap<String, String>,
 }
 
 /// Brokers, at least one where Kafka is used.

@@ -18,6 +18,9 @@ pub struct Spec {
     /// A regular expression over whole names, in place of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+    /// The cluster of `kafka.clusters`; left out it is that of `kafka` itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The consumer group; left out it is `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages.
     pub group: Option<String>,
     /// Where a group begins that never committed.
@@ -46,6 +49,8 @@ pub(crate) struct Block {
     /// Every topic whose whole name this regular expression matches, those that come later included: these are read from their
     /// beginning, and one that came while no instance ran from `start`.
     pattern: Option<String>,
+    /// The cluster, by its name in `kafka.clusters` of weir.yaml; also that of `publish` and `dlq`. Default: that of `kafka`.
+    cluster: Option<String>,
     /// The consumer group. Default `weir.PIPELINE`, `weir.PIPELINE.STAGE` in a file with stages. No two stages share one.
     group: Option<String>,
     /// Where a group begins that never committed: `earliest` (default), `latest`, or an RFC 3339 time.
@@ -112,6 +117,7 @@ impl Spec {
         Spec {
             topics: vec![topic.into()],
             pattern: None,
+            cluster: None,
             group: None,
             start: Start::default(),
             format: Format::default(),
@@ -171,6 +177,7 @@ impl TextOrBlock for Spec {
         Ok(Spec {
             topics,
             pattern: block.pattern,
+            cluster: block.cluster,
             group: block.group,
             start: block.start,
             format: block.format,

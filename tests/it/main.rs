@@ -38,6 +38,7 @@ mod batches;
 mod egress;
 mod signatures;
 mod cloudevents;
+mod clusters;
 mod topics;
 mod metrics;
 mod identity;

@@ -29,6 +29,7 @@ use crate::kafka::Partition;
 use crate::kafka::admin::Admin;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::producer::Producer;
+use crate::settings::DEFAULT_CLUSTER;
 use crate::spec::runtime::Override;
 use crate::spec::span::Source;
 use crate::spec::tree::Path;
@@ -63,13 +64,13 @@ async fn show(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> Resul
     let loaded = load(args, global, &format!("http://{}", receiver.local_addr()?), terminal)?;
     tasks.spawn(serve::serve(receiver, receiver::router(args.seed), ended.clone(), Duration::from_secs(1)));
     let embedded = dev::start(&events::TOPICS.iter().map(|(topic, _)| (*topic).to_owned()).collect())?;
-    dev::banner(&embedded, global, terminal)?;
+    dev::banner([(DEFAULT_CLUSTER, &embedded)], global, terminal)?;
 
     let asked = Stop::on_signals(&tasks, ended.clone())?;
     // Stopping the runtime is another matter than ending the trickle, which the first signal does.
     let stop = Stop { graceful: CancellationToken::new(), now: asked.now.clone() };
     let (tally, on_finished, lines) = Tally::new();
-    let config = run::config(&loaded, embedded.cluster(), Some(embedded.clone()));
+    let config = run::config(&loaded, dev::config([(DEFAULT_CLUSTER, &embedded)]));
     let instance = Instance::start(config, &loaded, Some(&on_finished), &stop).await?;
     drop(on_finished);
     let watched = Watched::new(&loaded, &instance, &embedded, tally)?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use url::Url;
 
 use crate::handler;
-use crate::settings::References;
+use crate::settings::{DEFAULT_CLUSTER, References};
 use crate::spec::pipeline::{Pipeline, Stage};
 
 /// What a node stands for.
@@ -114,8 +114,16 @@ impl Graph {
     }
 
     fn stage(&mut self, service: String, stage: &Stage, references: &References, only: Option<&str>) {
-        let name = |written: &str| shown(references, written);
-        let pattern = stage.source.pattern.iter().map(|pattern| format!("pattern {}", name(pattern)));
+        let cluster = stage.source.cluster.as_deref().map(|cluster| shown(references, cluster));
+        let cluster = cluster.filter(|cluster| cluster != DEFAULT_CLUSTER);
+        // A topic's name has no `/`.
+        let cluster = cluster.map_or_else(String::new, |cluster| format!("{cluster}/"));
+        let name = |written: &str| format!("{cluster}{}", shown(references, written));
+        let pattern = stage
+            .source
+            .pattern
+            .iter()
+            .map(|pattern| format!("{cluster}pattern {}", shown(references, pattern)));
         let sources: Vec<String> =
             stage.source.topics.iter().map(|topic| name(topic)).chain(pattern).collect();
         let written: Vec<(String, Way)> = stage
@@ -261,6 +269,27 @@ mod tests {
             (kind("dead"), kind("lost"), kind("billing.internal")),
             (Kind::Topic, Kind::DeadLetters, Kind::Handler)
         );
+    }
+
+    #[test]
+    fn topics_of_one_name_in_two_clusters_are_two() {
+        let graph = graph_of(&[
+            "pipeline: a\nsource: { topic: in, cluster: eu }\nhandler: log\npublish: {topic: out}\ndlq: dead\n",
+            "pipeline: b\nsource: { pattern: i., cluster: default }\nhandler: log\ndlq: dead\n",
+            "pipeline: c\nsource: { pattern: o.., cluster: eu }\nhandler: log\n",
+        ]);
+        let expected = [
+            "eu/in reads a",
+            "a calls log",
+            "a publishes eu/out",
+            "a dead_letters eu/dead",
+            "pattern i. reads b",
+            "b calls log",
+            "b dead_letters dead",
+            "eu/pattern o.. reads c",
+            "c calls log",
+        ];
+        assert_eq!(lines(&graph), expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which topics lead to which: loops of dead letters, and cycles of published events.
+//! Which topics of one cluster lead to which: loops of dead letters, and cycles of published events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ struct Edge<'a> {
     conditional: bool,
 }
 
-pub(super) fn check(stages: &[Placed<'_>], references: &References, findings: &mut Vec<Diagnostic>) {
+pub(super) fn check(stages: &[&Placed<'_>], references: &References, findings: &mut Vec<Diagnostic>) {
     let mut edges: BTreeMap<String, Vec<Edge<'_>>> = BTreeMap::new();
     let written: BTreeSet<String> =
         stages.iter().flat_map(|placed| of_stage(placed, references)).map(|edge| edge.to).collect();

@@ -47,7 +47,7 @@ pub(super) fn across(
             findings.push(finding);
         }
     }
-    let mut groups: HashMap<String, &Placed<'_>> = HashMap::new();
+    let mut groups: HashMap<(&str, String), &Placed<'_>> = HashMap::new();
     for placed in stages {
         let source = &placed.stage.source;
         let group = source.group.clone().unwrap_or_else(|| format!("weir.{}", placed.service));
@@ -56,7 +56,7 @@ pub(super) fn across(
             let source = placed.at.then("source");
             placed.document.label(&source.then("group"), text)
         };
-        if let Some(first) = groups.insert(group.clone(), placed) {
+        if let Some(first) = groups.insert((placed.cluster.as_str(), group.clone()), placed) {
             let finding = Diagnostic::error(
                 "W0204",
                 format!("two stages share the group `{group}`"),

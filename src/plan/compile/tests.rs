@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::handler::egress;
+use crate::plan::check;
+use crate::settings::ClusterSettings;
 use crate::spec::diagnostic::{self, short};
 use crate::spec::span;
 
@@ -33,7 +35,7 @@ fn plan(text: &str) -> Plan {
 }
 
 /// Line, column, code and message of every finding; there is no plan then.
-fn check(text: &str, expected: &[&str]) {
+fn said(text: &str, expected: &[&str]) {
     let (plan, findings) = compiled(text);
     let found: Vec<_> = findings
         .iter()
@@ -111,7 +113,7 @@ fn only_what_a_stage_reads_is_decoded() {
 
 #[test]
 fn every_finding_has_its_place() {
-    check(
+    said(
         "pipeline: p\nsource: t\nhandler: log\ntransforms:\n  - filter: .total.cents > 0\n  - remap: |\n      .a = 1\n      .b = upcas(.c)\n  - { name: x, when: \"%atempts > 3\", set: { .d: 'say \"{{ e }}\"', .f: \"${var:nope}\" } }\n  - split: lines\n",
         &[
             "5:13 W0302 [.total.cents > 0] this comparison can fail: the type of `.total.cents` is not known (VRL E100)",
@@ -126,7 +128,7 @@ fn every_finding_has_its_place() {
 
 #[test]
 fn what_no_stage_can_do_is_said() {
-    check(
+    said(
         "pipeline: Pay Me\nsource: { topics: [\"a b\", \"${var:no}\"] }\n",
         &[
             "1:11 W0202 [Pay Me] `Pay Me` is not a name",
@@ -135,8 +137,8 @@ fn what_no_stage_can_do_is_said() {
             "2:27 W0201 [\"${var:no}\"] `${var:no}` is not set",
         ],
     );
-    check("pipeline: p\n", &["1:11 W0205 [p] this pipeline has no `source`"]);
-    check(
+    said("pipeline: p\n", &["1:11 W0205 [p] this pipeline has no `source`"]);
+    said(
         "pipeline: p\nhandler: log\nretry: { backoff: [] }\ndlq: \"a {{ .b }}\"\nstages:\n  a_b:\n    source: { topic: t, group: g }\n    handler: log\n  b:\n    source: { topic: t, group: g }\n    handler: log\n",
         &[
             "2:1 W0116 [handler] `handler` stands beside `stages`",
@@ -154,7 +156,7 @@ fn routes_are_compiled_and_placed() {
     );
     let stage = &plan.stages[0];
     assert_eq!((stage.publish.len(), stage.looks_into_payload), (2, false));
-    check(
+    said(
         "pipeline: p\nsource: t\npublish: { topic: a, when: .a, value: { id: \"x {{ b }}\" } }\n",
         &["3:28 W0303 [.a] `.a` is not known to be true or false", "3:51 W0309 [b] `b` is not a path"],
     );
@@ -166,7 +168,9 @@ fn what_check_has_said_is_not_said_again() {
     let mut findings = Vec::new();
     let file = PipelineFile::parse(&span::Source::new("a.yaml", text), &mut findings);
     let references = References::default();
-    crate::plan::check::check(std::slice::from_ref(&file), &references, 1 << 30, &mut findings);
+    let clusters = BTreeMap::from([(DEFAULT_CLUSTER.to_owned(), ClusterSettings::default())]);
+    let given = check::Given { references: &references, memory: 1 << 30, clusters: &clusters };
+    check::check(std::slice::from_ref(&file), given, &mut findings);
     let said = findings.len();
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());
     assert!(compile(&file, &Environment { references: &references, egress }, &mut findings).is_none());

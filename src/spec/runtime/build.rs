@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::overlay::{self, Override};
-use super::{Kafka, OAuth2, Spec, security};
+use super::{OAuth2, Spec};
 use crate::handler::egress;
-use crate::kafka::options::RESERVED;
-use crate::settings::{self, KafkaSettings, References, Settings};
+use crate::settings::{self, References, Settings};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::span::Source;
 use crate::spec::tree::{Document, Path, read};
@@ -22,8 +21,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// Where webhooks may go.
     pub egress: egress::Spec,
-    /// Where tokens for OAUTHBEARER come from; references not resolved.
-    pub oauth2: Option<OAuth2>,
+    /// Where each cluster's tokens for OAUTHBEARER come from, by the cluster's name; references not resolved.
+    pub oauth2: BTreeMap<String, OAuth2>,
     /// The tree, which places later findings (`egress`).
     pub document: Document,
 }
@@ -52,7 +51,9 @@ pub fn load(
     let spec: Spec = spec?;
     let builder = Builder { document: &document, spec: &spec, findings };
     let settings = builder.settings(environment);
-    let oauth2 = spec.kafka.sasl.and_then(|sasl| sasl.oauth2);
+    let oauth2 =
+        spec.kafka.all().filter_map(|(name, cluster)| Some((name.to_owned(), cluster.sasl?.oauth2?)));
+    let oauth2 = oauth2.collect();
     Some(Loaded { settings, egress: spec.egress, oauth2, document })
 }
 
@@ -79,7 +80,7 @@ impl Builder<'_> {
         let folder =
             |given: &Option<String>, default: &str| PathBuf::from(given.as_deref().unwrap_or(default));
         let drain_deadline = or(spec.drain_deadline, 10);
-        let kafka = self.kafka(&references, drain_deadline);
+        let clusters = self.clusters(&references, &spec.kafka, drain_deadline);
         Settings {
             instance,
             run_labels: spec.run.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
@@ -87,7 +88,7 @@ impl Builder<'_> {
             pipelines: folder(&spec.pipelines, "pipelines"),
             schemas: folder(&spec.schemas, "schemas"),
             plugins: folder(&spec.plugins, "plugins"),
-            kafka,
+            clusters,
             drain_deadline,
             shutdown_grace: or(spec.shutdown_grace, 30),
             memory: spec.limits.memory.map_or(512 << 20, |size| size.0),
@@ -164,57 +165,5 @@ impl Builder<'_> {
                     .with_help("write host:port, such as 127.0.0.1:7070"),
             );
         }
-    }
-
-    fn kafka(&mut self, references: &References, drain_deadline: Duration) -> KafkaSettings {
-        let at = Path::root().then("kafka");
-        let spec: &Kafka = &self.spec.kafka;
-        let mut brokers = Vec::new();
-        for broker in &spec.brokers.0 {
-            brokers.push(self.text(references, &at.then("brokers"), broker));
-        }
-        let mut properties = BTreeMap::new();
-        for (name, value) in &spec.properties {
-            let path = at.then("properties").then(name.as_str());
-            let value = self.text(references, &path, value);
-            self.property(&path, name, &value, drain_deadline);
-            properties.insert(name.clone(), value);
-        }
-        for (property, value) in self.security(references, &at, spec) {
-            properties.insert(property.to_owned(), value);
-        }
-        KafkaSettings {
-            brokers,
-            properties,
-            static_membership: spec.static_membership,
-            create_topics: spec.create_topics,
-        }
-    }
-
-    /// What Weir sets itself, or needs for what it promises.
-    fn property(&mut self, path: &Path, name: &str, value: &str, drain_deadline: Duration) {
-        let too_short = name == "max.poll.interval.ms"
-            && value.parse::<u128>().is_ok_and(|millis| millis <= drain_deadline.as_millis());
-        let reserved = RESERVED.contains(&name) || name.starts_with("enable.auto.");
-        let key = security::key_of(name);
-        if !too_short && !reserved && key.is_none() {
-            return;
-        }
-        let label = self.document.key_label(path, "");
-        let finding = if let Some(key) = key {
-            Diagnostic::error("W0601", format!("`{name}` is set by Weir itself"), label)
-                .with_cause("one place says how Weir signs on to Kafka")
-                .with_help(format!("write {key} instead"))
-        } else if reserved {
-            Diagnostic::error("W0601", format!("`{name}` is set by Weir itself"), label)
-                .with_cause("what Weir promises about loss, order and duplicates rests on it")
-                .with_help("take it out")
-        } else {
-            let deadline = units::Duration(drain_deadline);
-            Diagnostic::error("W0601", "`max.poll.interval.ms` must be longer than `drain_deadline`", label)
-                .with_cause("Kafka would take the partitions away while they are drained")
-                .with_help(format!("raise it above {deadline}, or lower `drain_deadline`"))
-        };
-        self.findings.push(finding);
     }
 }

@@ -1,7 +1,7 @@
-//! How Weir signs on to the brokers: `kafka.tls` and `kafka.sasl` as properties of librdkafka, and what is wrong with them.
+//! How Weir signs on to the brokers of a cluster: `tls` and `sasl` as properties of librdkafka, and what is wrong with them.
 
 use super::build::Builder;
-use super::{Kafka, Mechanism, Sasl, Tls};
+use super::{Cluster, Mechanism, Sasl, Tls};
 use crate::settings::References;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::tree::Path;
@@ -11,26 +11,26 @@ const INCOMPLETE: &str = "W0602";
 /// A password goes over the wire as it is.
 const IN_THE_CLEAR: &str = "W0603";
 
-/// Properties that `kafka.tls` and `kafka.sasl` stand for, by name or by how they begin (`.` at the end), and the key to
-/// write instead.
+/// Properties that `tls` and `sasl` of a cluster stand for, by name or by how they begin (`.` at the end), and the key to
+/// write instead, or several with a blank between them.
 const HAVE_KEYS: &[(&str, &str)] = &[
-    ("security.protocol", "kafka.tls or kafka.sasl"),
-    ("sasl.mechanism", "kafka.sasl.mechanism"),
-    ("sasl.mechanisms", "kafka.sasl.mechanism"),
-    ("sasl.username", "kafka.sasl.username"),
-    ("sasl.password", "kafka.sasl.password"),
-    ("sasl.oauthbearer.", "kafka.sasl.oauth2"),
-    ("enable.sasl.oauthbearer.unsecure.jwt", "kafka.sasl.oauth2"),
-    ("ssl.ca.location", "kafka.tls.ca"),
-    ("ssl.ca.pem", "kafka.tls.ca"),
-    ("ssl.certificate.", "kafka.tls.cert"),
-    ("ssl.key.location", "kafka.tls.key"),
-    ("ssl.key.pem", "kafka.tls.key"),
-    ("ssl.key.password", "kafka.tls.key_password"),
+    ("security.protocol", "tls sasl"),
+    ("sasl.mechanism", "sasl.mechanism"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+    ("sasl.username", "sasl.username"),
+    ("sasl.password", "sasl.password"),
+    ("sasl.oauthbearer.", "sasl.oauth2"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "sasl.oauth2"),
+    ("ssl.ca.location", "tls.ca"),
+    ("ssl.ca.pem", "tls.ca"),
+    ("ssl.certificate.", "tls.cert"),
+    ("ssl.key.location", "tls.key"),
+    ("ssl.key.pem", "tls.key"),
+    ("ssl.key.password", "tls.key_password"),
 ];
 
-/// The key that stands for a property, where there is one: two places would say how Weir signs on.
-pub(super) fn key_of(property: &str) -> Option<&'static str> {
+/// The keys that stand for a property, where there are such: two places would say how Weir signs on.
+pub(super) fn keys_of(property: &str) -> Option<&'static str> {
     let named = |name: &str| if name.ends_with('.') { property.starts_with(name) } else { property == name };
     HAVE_KEYS.iter().find(|(name, _)| named(name)).map(|(_, key)| *key)
 }
@@ -40,7 +40,7 @@ type Properties = Vec<(&'static str, String)>;
 
 impl Builder<'_> {
     /// The properties that the two blocks stand for.
-    pub(super) fn security(&mut self, references: &References, at: &Path, spec: &Kafka) -> Properties {
+    pub(super) fn security(&mut self, references: &References, at: &Path, spec: &Cluster) -> Properties {
         let mut properties = vec![("security.protocol", protocol(spec).to_owned())];
         if let Some(tls) = &spec.tls {
             self.tls(references, &at.then("tls"), tls, &mut properties);
@@ -136,7 +136,7 @@ impl Builder<'_> {
     }
 }
 
-fn protocol(spec: &Kafka) -> &'static str {
+fn protocol(spec: &Cluster) -> &'static str {
     match (spec.sasl.is_some(), spec.tls.is_some()) {
         (true, true) => "sasl_ssl",
         (true, false) => "sasl_plaintext",

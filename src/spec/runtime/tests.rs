@@ -51,8 +51,8 @@ fn every_key_of_the_manual_is_read_and_secrets_do_not_print() {
     assert_eq!(findings, "");
     let settings = loaded.unwrap().settings;
     assert_eq!(settings.instance, "weir-0");
-    assert_eq!(settings.kafka.brokers, ["kafka-1:9092", "kafka-2:9092"]);
-    let property = |name: &str| settings.kafka.properties.get(name).map(String::as_str);
+    assert_eq!(settings.clusters["default"].brokers, ["kafka-1:9092", "kafka-2:9092"]);
+    let property = |name: &str| settings.clusters["default"].properties.get(name).map(String::as_str);
     assert_eq!(property("security.protocol"), Some("sasl_ssl"));
     assert_eq!(property("sasl.password"), Some("c4nary"));
     assert_eq!(property("client.rack"), Some("eu-1a"));
@@ -92,7 +92,7 @@ fn no_file_is_all_defaults() {
         (loaded.settings.instance.as_str(), loaded.settings.listen.as_str()),
         ("host-1", "127.0.0.1:7070")
     );
-    assert!(loaded.settings.kafka.brokers.is_empty());
+    assert!(loaded.settings.clusters["default"].brokers.is_empty());
 }
 
 #[test]
@@ -103,6 +103,9 @@ fn flags_count_more_than_variables_and_these_more_than_the_file() {
         ("WEIR_DRAIN_DEADLINE", "7s"),
         ("WEIR_VARS_BILLING_URL", "https://other"),
         ("WEIR_KAFKA_CREATE_TOPICS", "false"),
+        ("WEIR_KAFKA_PROPERTIES_CLIENT_RACK", "b"),
+        ("WEIR_KAFKA_CLUSTERS_ANALYTICS_BROKERS", "c:1"),
+        ("WEIR_KAFKA_CLUSTERS_ANALYTICS_PROPERTIES_LINGER_MS", "7"),
         ("WEIR_EGRESS_ALLOW_HOSTS", "[x.example]"),
         ("WEIR_PORT_7070_TCP", "tcp://10.0.0.1"),
     ];
@@ -111,10 +114,15 @@ fn flags_count_more_than_variables_and_these_more_than_the_file() {
     assert_eq!(findings, "");
     let loaded = loaded.unwrap();
     assert_eq!(loaded.settings.listen, "127.0.0.1:2");
-    assert_eq!(loaded.settings.kafka.brokers, ["a:1", "b:2"]);
+    assert_eq!(loaded.settings.clusters["default"].brokers, ["a:1", "b:2"]);
     assert_eq!(loaded.settings.drain_deadline, Duration::from_secs(7));
     assert_eq!(loaded.settings.references.vars["billing_url"], "https://other");
-    assert!(!loaded.settings.kafka.create_topics);
+    assert_eq!(loaded.settings.clusters["default"].properties["client.rack"], "b");
+    let analytics = &loaded.settings.clusters["analytics"];
+    assert_eq!(
+        (analytics.brokers.as_slice(), &analytics.properties["linger.ms"]),
+        (&["c:1".to_owned()][..], &"7".to_owned())
+    );
     assert_eq!(loaded.egress.allow_hosts, ["x.example"]);
 }
 
@@ -152,7 +160,7 @@ fn signing_on(keys: &str) -> (String, BTreeMap<String, String>) {
     let pem = ("WEIR_SECRET_PEM", "-----BEGIN PRIVATE KEY-----\nc4nary\n-----END PRIVATE KEY-----");
     let (loaded, findings) = loaded(&text, &[("WEIR_SECRET_PASSWORD", "c4nary"), pem], &[]);
     assert!(!findings.contains("c4nary"), "{findings}");
-    (findings, loaded.unwrap().settings.kafka.properties)
+    (findings, loaded.unwrap().settings.clusters["default"].properties.clone())
 }
 
 #[test]
@@ -192,6 +200,60 @@ fn each_way_to_sign_on_is_what_librdkafka_calls_it() {
         texts.get("ssl.key.pem").is_some_and(|key| key.starts_with("-----BEGIN ")),
         "the text of a secret"
     );
+}
+
+#[test]
+fn each_cluster_signs_on_in_its_own_way() {
+    let text = "\
+kafka:
+  brokers: a:1
+  clusters:
+    analytics:
+      brokers: [b:1, b:2]
+      tls: {}
+      sasl: { mechanism: SCRAM-SHA-512, username: u, password: '${secret:password}' }
+    tokens:
+      brokers: c:1
+      tls: {}
+      sasl: { mechanism: OAUTHBEARER, oauth2: { token_url: 'https://t/', client_id: c, client_secret: '${secret:password}' } }
+";
+    let (loaded, findings) = loaded(text, &[("WEIR_SECRET_PASSWORD", "c4nary")], &[]);
+    assert_eq!(findings, "");
+    let loaded = loaded.unwrap();
+    let protocol = |name: &str| loaded.settings.clusters[name].properties["security.protocol"].as_str();
+    assert_eq!(
+        [protocol("default"), protocol("analytics"), protocol("tokens")],
+        ["plaintext", "sasl_ssl", "sasl_ssl"]
+    );
+    assert_eq!(loaded.settings.clusters["analytics"].brokers, ["b:1", "b:2"]);
+    assert_eq!(loaded.settings.clusters["analytics"].properties["sasl.password"], "c4nary");
+    assert_eq!(loaded.oauth2.keys().collect::<Vec<_>>(), ["tokens"]);
+    assert!(!format!("{:?}", loaded.settings).contains("c4nary"));
+}
+
+#[test]
+fn what_is_wrong_with_a_cluster_is_said_where_it_is_written() {
+    let text = "\
+kafka:
+  clusters:
+    default: { brokers: a:1 }
+    Big: { brokers: a:1 }
+    empty: { brokers: [] }
+    none: { tls: {} }
+    bad: { brokers: a:1, properties: { sasl.password: x, security.protocol: ssl, acks: '1' }, static_membership: true }
+";
+    let (_, findings) = loaded(text, &[], &[]);
+    let expected = "\
+weir.yaml:3:5: error[W0106]: `default` is the cluster that `kafka` itself describes; help: give this one another name
+weir.yaml:4:5: error[W0106]: `Big` is no name of a cluster; help: use 1 to 64 lower-case letters, digits, `_` and `-`
+weir.yaml:5:14: error[W0106]: the cluster `empty` has no broker; help: name at least one: brokers: [kafka-1:9092]
+weir.yaml:6:5: error[W0105]: `kafka.clusters.none` lacks the field `brokers`; help: add it: brokers: ..
+weir.yaml:7:40: error[W0601]: `sasl.password` is set by Weir itself; cause: one place says how Weir signs on to Kafka; help: write kafka.clusters.bad.sasl.password instead
+weir.yaml:7:58: error[W0601]: `security.protocol` is set by Weir itself; cause: one place says how Weir signs on to Kafka; help: write kafka.clusters.bad.tls or kafka.clusters.bad.sasl instead
+weir.yaml:7:82: error[W0601]: `acks` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
+weir.yaml:7:95: error[W0104]: unknown field `static_membership`; help: `static_membership` is a field of `kafka`; here the fields are brokers, tls, sasl, properties
+";
+    assert_eq!(findings, expected);
 }
 
 #[test]
