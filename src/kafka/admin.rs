@@ -4,22 +4,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::client::DefaultClientContext;
 
+use super::credentials::Credentials;
 use super::options::{self, Cluster};
 use super::raw::TopicSeen;
-use super::tokens::Tokens;
 use super::{KafkaError, Partition, raw};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks about topics and makes them. Cheap to clone. The methods that are not async block (P10).
 #[derive(Clone)]
-pub struct Admin {
+pub struct Admin(Arc<Shared>);
+
+struct Shared {
+    cluster: Cluster,
+    client_id: String,
+    made: Mutex<Made>,
+}
+
+/// The client of the moment.
+struct Made {
     client: Arc<AdminClient<DefaultClientContext>>,
-    tokens: Option<Tokens>,
-    /// Which token the client was told of last.
-    told: Arc<Mutex<u64>>,
+    /// The files that it was made with.
+    credentials: Credentials,
+    /// Which token it was told of last.
+    told: u64,
 }
 
 impl std::fmt::Debug for Admin {
@@ -39,27 +49,44 @@ pub struct ClusterSeen {
     pub topics: Vec<String>,
 }
 
+impl Made {
+    fn new(cluster: &Cluster, client_id: &str) -> Result<Made, KafkaError> {
+        let credentials = Credentials::read(cluster);
+        let client = Arc::new(options::admin(cluster, client_id).create::<AdminClient<_>>()?);
+        Ok(Made { client, credentials, told: 0 })
+    }
+}
+
 impl Admin {
     /// Makes the client; it connects by itself.
     pub fn build(cluster: &Cluster, client_id: &str) -> Result<Admin, KafkaError> {
-        let client = options::admin(cluster, client_id).create::<AdminClient<_>>()?;
-        let tokens = cluster.tokens.clone();
-        Ok(Admin { client: Arc::new(client), tokens, told: Arc::default() })
+        let made = Mutex::new(Made::new(cluster, client_id)?);
+        Ok(Admin(Arc::new(Shared { cluster: cluster.clone(), client_id: client_id.to_owned(), made })))
     }
 
-    /// The client, told of the token of the moment; the first one is waited for. Blocks.
-    fn client(&self) -> &Client<DefaultClientContext> {
-        let client = self.client.inner();
-        if let Some(tokens) = &self.tokens {
+    /// The client, told of the token of the moment; the first one is waited for. A new one where the files have changed that
+    /// it signs on with. Blocks.
+    fn client(&self) -> Arc<AdminClient<DefaultClientContext>> {
+        let Shared { cluster, client_id, made } = &*self.0;
+        if let Some(tokens) = &cluster.tokens {
             tokens.wait(TIMEOUT);
-            tokens.tell(client, &mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        client
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.credentials != Credentials::read(cluster)
+            && let Ok(new) = Made::new(cluster, client_id)
+        {
+            *made = new;
+        }
+        let Made { client, told, .. } = &mut *made;
+        if let Some(tokens) = &cluster.tokens {
+            tokens.tell(client.inner(), told);
+        }
+        Arc::clone(client)
     }
 
     /// How many partitions a topic has; `None` where it does not exist. Blocks.
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>, KafkaError> {
-        let metadata = self.client().fetch_metadata(Some(topic), TIMEOUT)?;
+        let metadata = self.client().inner().fetch_metadata(Some(topic), TIMEOUT)?;
         let Some(found) = metadata.topics().iter().find(|t| t.name() == topic) else { return Ok(None) };
         match found.error() {
             None => {
@@ -76,6 +103,7 @@ impl Admin {
     /// The cluster as this client may see it. Blocks.
     pub fn cluster(&self) -> Result<ClusterSeen, KafkaError> {
         let client = self.client();
+        let client = client.inner();
         let metadata = client.fetch_metadata(None, TIMEOUT)?;
         let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
         Ok(ClusterSeen {
@@ -88,19 +116,19 @@ impl Admin {
     /// Whether each topic exists, and its id. Blocks.
     pub fn topic_ids(&self, topics: &[Arc<str>]) -> Result<Vec<TopicSeen>, KafkaError> {
         let Some(first) = topics.first() else { return Ok(Vec::new()) };
-        let broker = self.client().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
-        raw::topic_ids(self.client(), broker, topics, false, TIMEOUT)
+        let broker = self.client().inner().fetch_metadata(Some(first), TIMEOUT)?.orig_broker_id();
+        raw::topic_ids(self.client().inner(), broker, topics, false, TIMEOUT)
     }
 
     /// The lowest offset that a partition's log holds and one above its highest. Blocks.
     pub fn log(&self, partition: &Partition) -> Result<(i64, i64), KafkaError> {
-        Ok(self.client().fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?)
+        Ok(self.client().inner().fetch_watermarks(&partition.topic, partition.number, TIMEOUT)?)
     }
 
     /// Of each partition one above the last record that may be read now, in one request; one that is not known is left out.
     /// Blocks.
     pub fn log_ends(&self, partitions: &[Partition]) -> Result<Vec<(Partition, i64)>, KafkaError> {
-        raw::log_ends(self.client(), partitions, TIMEOUT)
+        raw::log_ends(self.client().inner(), partitions, TIMEOUT)
     }
 
     /// Creates a topic with a retention time; fine where it exists already. The broker's default replication.
@@ -114,7 +142,8 @@ impl Admin {
         let count = i32::try_from(partitions).unwrap_or(i32::MAX);
         let new = NewTopic::new(topic, count, TopicReplication::Fixed(-1)).set("retention.ms", &retention);
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
-        let results = self.client.create_topics([&new], &options).await?;
+        let client = Arc::clone(&self.0.made.lock().unwrap_or_else(PoisonError::into_inner).client);
+        let results = client.create_topics([&new], &options).await?;
         for result in results {
             if let Err((_, code)) = result
                 && code != rdkafka::error::RDKafkaErrorCode::TopicAlreadyExists

@@ -7,6 +7,7 @@ pub mod options;
 mod said;
 pub mod tokens;
 mod certificate;
+mod credentials;
 pub mod poll;
 mod rebalance;
 mod find;

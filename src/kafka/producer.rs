@@ -1,13 +1,13 @@
 //! The at-least-once producer: idempotent, `acks=all`, one per cluster and process (and one more for DLQ topics, D12). A
-//! record is written when its delivery report says so, never before. A client that has failed for good is made anew (D6,
-//! G14).
+//! record is written when its delivery report says so, never before. A client that has failed for good, or whose credentials
+//! are worn out, is made anew (D6, G14).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{debug, error, warn};
 
+use super::credentials::Credentials;
 use super::options::{self, Cluster};
 use super::said::Said;
 use super::{KafkaError, raw};
@@ -40,6 +41,8 @@ pub struct Written {
 /// One poll of the thread that serves a client's delivery reports. rdkafka spins through the last millisecond of each, so
 /// it is not short; a client takes as long to end.
 const POLL_FOR: Duration = Duration::from_millis(250);
+/// How often it is looked at why a client is kept out.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long a client that has failed for good may take to give its last delivery reports.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
@@ -81,6 +84,10 @@ struct Shared {
 /// A client, and the thread that serves its delivery reports.
 struct Live {
     client: Arc<BaseProducer<Context>>,
+    /// The files that it was made with.
+    credentials: Credentials,
+    /// Why it is not let in, where the files are others now.
+    worn_out: Arc<OnceLock<KafkaError>>,
     /// Bytes of the records without a report.
     bytes: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -89,28 +96,39 @@ struct Live {
 
 impl Live {
     fn start(cluster: &Cluster, client_id: &str, reported: &Arc<Notify>) -> Result<Live, KafkaError> {
-        let bytes = Arc::default();
+        let (bytes, worn_out) = (Arc::default(), Arc::new(OnceLock::new()));
+        let (credentials, kept_out) =
+            (Credentials::read(cluster), Arc::<ArcSwapOption<KafkaError>>::default());
         let context = Context {
             name: client_id.to_owned(),
             said: Mutex::default(),
             reported: Arc::clone(reported),
             bytes: Arc::clone(&bytes),
+            kept_out: Arc::clone(&kept_out),
         };
         let client: BaseProducer<Context> =
             options::producer(cluster, client_id).create_with_context(context)?;
         let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
         let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
-        let (tokens, mut told) = (cluster.tokens.clone(), 0);
+        let (cluster, made_with, worn) = (cluster.clone(), credentials.clone(), Arc::clone(&worn_out));
+        let (mut told, mut looked) = (0, clock::now());
         let polling = std::thread::Builder::new().name("kafka-producer".into()).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                if let Some(tokens) = &tokens {
+                if let Some(tokens) = &cluster.tokens {
                     tokens.tell(polled.client(), &mut told);
                 }
                 polled.poll(POLL_FOR);
+                if looked.elapsed() >= LOOK_EVERY {
+                    looked = clock::now();
+                    let why = kept_out.load_full();
+                    if let Some(why) = why.and_then(|error| made_with.worn_out(&cluster, &error)) {
+                        worn.get_or_init(|| why);
+                    }
+                }
             }
         });
         let polling = polling.map_err(|_| KafkaError::timed_out("starting the producer's thread"))?;
-        Ok(Live { client, bytes, stop, polling: Some(polling) })
+        Ok(Live { client, credentials, worn_out, bytes, stop, polling: Some(polling) })
     }
 }
 
@@ -134,10 +152,16 @@ struct Context {
     said: Mutex<Said>,
     reported: Arc<Notify>,
     bytes: Arc<AtomicUsize>,
+    /// Why it was kept out last, until a record is written: librdkafka does not repeat it.
+    kept_out: Arc<ArcSwapOption<KafkaError>>,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        let found = KafkaError { message: reason.to_owned(), ..error.clone().into() };
+        if found.means_refused() || found.means_unreachable() {
+            self.kept_out.store(Some(Arc::new(found)));
+        }
         debug!(client = self.name, %error, reason, "kafka client error");
     }
 
@@ -160,6 +184,9 @@ impl ProducerContext for Context {
             Ok(message) | Err((_, message)) => message,
         };
         self.bytes.fetch_sub(message.key_len() + message.payload_len(), Ordering::Relaxed);
+        if result.is_ok() && self.kept_out.load().is_some() {
+            self.kept_out.store(None);
+        }
         let written = match result {
             Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
             Err((error, _)) => Err(KafkaError::from(error.clone())),
@@ -258,7 +285,11 @@ impl Producer {
     /// is waited out (M7), at most 120 s. An error that is `fatal` means that the client is another one now: send again.
     pub async fn begin(&self, record: &Outgoing) -> Result<Sending, KafkaError> {
         let room = self.room_for(record).await?;
-        let live = self.shared.live.load_full();
+        let mut live = self.shared.live.load_full();
+        if let Some(why) = live.worn_out.get() {
+            self.shared.remake(Arc::clone(&live), why);
+            live = self.shared.live.load_full();
+        }
         match self.enqueue(&live, record).await {
             Ok(report) => Ok(Sending { shared: Arc::clone(&self.shared), live, report, room }),
             Err(error) => Err(self.shared.or_fatal(live, error)),
@@ -343,18 +374,23 @@ fn size(record: &Outgoing) -> usize {
 }
 
 impl Shared {
-    /// What went wrong; where the client has failed for good that, and another one is made.
+    /// What went wrong; where the client cannot go on why, and another one is made.
     fn or_fatal(&self, live: Arc<Live>, error: KafkaError) -> KafkaError {
         match raw::fatal_error(live.client.client()) {
             Some(fatal) => {
                 self.remake(live, &fatal);
                 fatal
             }
-            None => error,
+            None => {
+                if let Some(why) = live.credentials.worn_out(&self.cluster, &error) {
+                    self.remake(live, &why);
+                }
+                error
+            }
         }
     }
 
-    /// Puts a new client in the place of one that has failed for good, unless somebody has.
+    /// Puts a new client in the place of one that cannot go on, unless somebody has.
     fn remake(&self, dead: Arc<Live>, why: &KafkaError) {
         let _one = self.remaking.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&self.live.load(), &dead) {
@@ -363,11 +399,11 @@ impl Shared {
         let client = &self.client_id;
         match Live::start(&self.cluster, client, &self.reported) {
             Ok(new) => {
-                error!(client, %why, "the producer has failed for good: a new one takes its place");
+                error!(client, %why, "the producer cannot go on: a new one takes its place");
                 self.live.store(Arc::new(new));
             }
             Err(error) => {
-                error!(client, %why, %error, "the producer has failed for good, and no new one can be made; trying again");
+                error!(client, %why, %error, "the producer cannot go on, and no new one can be made; trying again");
                 return;
             }
         }

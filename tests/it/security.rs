@@ -310,6 +310,47 @@ async fn each_fault_of_a_certificate_has_its_reason() {
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
 
+/// F-65: whoever renews certificates writes the files anew, and restarts nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_whose_certificate_has_expired_goes_on_once_its_files_hold_another() {
+    let broker = secured();
+    broker.allow("CN=renewed-user", "renewed-client");
+    let mut scene = Scene::set("renewed-client", broker, MUTUAL).await;
+    let out = format!("{}.out", scene.run.name);
+    broker.kafka.create(&out, 1, &[]).await;
+    let (cert, key) = (scene.site.path().join("cert.pem"), scene.site.path().join("key.pem"));
+    let write = |expired: bool| {
+        let (certificate, its_key) = broker.client("renewed-user", expired);
+        std::fs::write(&cert, certificate).unwrap();
+        std::fs::write(&key, its_key).unwrap();
+    };
+    write(true);
+    let tls = format!("tls: {{ ca: {}, cert: {}, key: {} }}", broker.ca(), cert.display(), key.display());
+    let yaml = format!(
+        "source: {{ topic: {0}, start: earliest }}\nhandler: {1}\npublish: {{ topic: {out}, value: {{ n: 1 }} }}\ndlq: {0}.dlq\n",
+        scene.run.name,
+        scene.receiver.url()
+    );
+    scene.site = scene.site.pipeline(&scene.run.name, &yaml);
+    let scene = scene.signs_on(&tls);
+    let weir = scene.site.start("one").await;
+    says(&weir, "kafka", "TLS with Kafka fails: ").await;
+    // A half of what is to come: no client can be made of it.
+    std::fs::write(&cert, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    until("a new client was tried", SOON, async || weir.log().contains("no new one can be made")).await;
+    write(false);
+    scene.delivers(&broker.kafka).await;
+    let published = async || !broker.kafka.read(&scene.run, &out).is_empty();
+    until("what is published is there", SOON, published).await;
+    is_free_within(&weir, Duration::from_secs(60)).await;
+    let up = async || {
+        let (_, body) = weir.get("/api/health").await.unwrap_or_default();
+        body.contains(r#""status":"UP""#)
+    };
+    until("the cluster is up for the admin client too", SOON, up).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
 /// A token as the broker takes it: it is not signed, which this broker allows.
 fn token(user: &str, lasts: u64) -> String {
     let now = weir::telemetry::clock::wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();

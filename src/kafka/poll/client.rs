@@ -1,4 +1,4 @@
-//! The client of a poll thread, and a new one in its place where it has failed for good (G14).
+//! The client of a poll thread, and a new one in its place where it has failed for good (G14) or its credentials are worn out.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use tracing::{debug, error, info, warn};
 
 use super::{IDLE, PollOptions, Poller};
+use crate::kafka::credentials::Credentials;
 use crate::kafka::raw::{self, Queue};
 use crate::kafka::rebalance::{Asks, Rebalance};
 use crate::kafka::{Intake, KafkaError, Partition, options};
@@ -49,17 +50,20 @@ impl ConsumerContext for Context {}
 pub(super) struct Client {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
     pub(super) queue: Arc<Queue>,
+    /// The files that it was made with.
+    pub(super) credentials: Credentials,
 }
 
 impl Client {
     /// Makes one that is not subscribed.
     pub(super) fn open(options: &PollOptions) -> Result<Client, KafkaError> {
+        let credentials = Credentials::read(&options.cluster);
         let context = Context { name: options.consumer.client_id.clone() };
         let consumer: BaseConsumer<Context> =
             options::consumer(&options.cluster, &options.consumer).create_with_context(context)?;
         let queue = Queue::of_consumer(consumer.client())
             .ok_or_else(|| KafkaError::timed_out("getting the consumer's queue"))?;
-        Ok(Client { consumer: Arc::new(consumer), queue: Arc::new(queue) })
+        Ok(Client { consumer: Arc::new(consumer), queue: Arc::new(queue), credentials })
     }
 
     pub(super) fn subscribe(&self, options: &PollOptions) -> Result<(), KafkaError> {
@@ -97,7 +101,7 @@ fn on_thread(end: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
 }
 
 impl<I: Intake> Poller<I> {
-    /// Puts a new client in the place of one that has failed for good: all partitions are lost, and what follows is a
+    /// Puts a new client in the place of one that cannot go on: all partitions are lost, and what follows is a
     /// start from what was committed.
     pub(super) fn serve_failure(&mut self, now: Instant) {
         #[cfg(test)]
@@ -141,12 +145,12 @@ impl<I: Intake> Poller<I> {
         let new = match Client::open(&self.options) {
             Ok(new) => new,
             Err(error) => {
-                error!(group, %why, %error, "the consumer has failed for good, and no new one can be made; trying again");
+                error!(group, %why, %error, "the consumer cannot go on, and no new one can be made; trying again");
                 self.failed = Some((why.clone(), now + IDLE));
                 return;
             }
         };
-        error!(group, %why, "the consumer has failed for good: a new one takes its place");
+        error!(group, %why, "the consumer cannot go on: a new one takes its place");
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
         self.intake.lost(&partitions);
         self.parts.clear();

@@ -150,7 +150,7 @@ pub struct Poller<I> {
     first_topics: Option<Arc<BTreeSet<String>>>,
     /// Look-ups begun, and clients that are closing; joined at the end.
     others: Vec<JoinHandle<()>>,
-    /// Why the client has failed for good, if it has, and when to make another.
+    /// Why the client cannot go on, where it cannot, and when to make another.
     failed: Option<(KafkaError, Instant)>,
     /// When to subscribe: later than now where a client before has failed a moment ago.
     subscribe_at: Option<Instant>,

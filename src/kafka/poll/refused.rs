@@ -22,9 +22,17 @@ pub(super) struct Refused {
     words: String,
     look_at: Instant,
     /// Of the look under way.
-    answer: Option<mpsc::Receiver<Result<(), NotAllowed>>>,
+    answer: Option<mpsc::Receiver<Looked>>,
     /// Refused again since the look began: what it finds is out of date.
     again: bool,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+struct Looked {
+    found: Result<(), NotAllowed>,
+    /// Why the client is to be made anew, where that may help.
+    worn_out: Option<KafkaError>,
 }
 
 impl<I: Intake> Poller<I> {
@@ -59,24 +67,24 @@ impl<I: Intake> Poller<I> {
         match refused.answer.take() {
             Some(receiver) => match receiver.try_recv() {
                 Err(mpsc::TryRecvError::Empty) => refused.answer = Some(receiver),
-                Ok(Ok(())) if !refused.again => {
+                Err(mpsc::TryRecvError::Disconnected) => refused.look_at = now + LOOK_EVERY,
+                Ok(Looked { found: Ok(()), .. }) if !refused.again => {
                     self.commits_said.settled();
                     return self.intake.trouble(Trouble::Allowed, now);
                 }
-                Ok(Ok(())) | Err(mpsc::TryRecvError::Disconnected) => refused.look_at = now + LOOK_EVERY,
-                Ok(Err(NotAllowed { error, topic })) => {
+                Ok(Looked { found, worn_out }) => {
                     refused.look_at = now + LOOK_EVERY;
-                    // Where it cannot be reached, why it could not before is still the best answer.
-                    let words = words(&error, topic.as_deref(), &self.options.consumer.group);
-                    if error.means_refused() && words != refused.words {
-                        (refused.code, refused.words) = (error.code, words.clone());
-                        self.intake.trouble(Trouble::Refused(words), now);
+                    if let Some(why) = worn_out {
+                        self.failed = Some((why, now));
                     }
+                    self.still(&mut refused, found, now);
                 }
             },
             None if now >= refused.look_at => {
                 refused.again = false;
-                refused.answer = self.look(refused.code == RDKafkaErrorCode::SSL);
+                let error =
+                    || KafkaError { code: refused.code, message: refused.words.clone(), fatal: false };
+                refused.answer = self.look((refused.code == RDKafkaErrorCode::SSL).then(error));
                 refused.look_at = now + LOOK_EVERY;
             }
             None => {}
@@ -84,25 +92,33 @@ impl<I: Intake> Poller<I> {
         self.refused = Some(refused);
     }
 
-    /// Begins to look; with `certificate`, at the brokers' too.
-    fn look(&mut self, certificate: bool) -> Option<mpsc::Receiver<Result<(), NotAllowed>>> {
+    /// Tells what a look has found, where it is more than was told.
+    fn still(&mut self, refused: &mut Refused, found: Result<(), NotAllowed>, now: Instant) {
+        let Err(NotAllowed { error, topic }) = found else { return };
+        // Where it cannot be reached, why it could not before is still the best answer.
+        let words = words(&error, topic.as_deref(), &self.options.consumer.group);
+        if error.means_refused() && words != refused.words {
+            (refused.code, refused.words) = (error.code, words.clone());
+            self.intake.trouble(Trouble::Refused(words), now);
+        }
+    }
+
+    /// Begins to look; where TLS is `refused`, at the brokers' certificates and at the own ones too.
+    fn look(&mut self, refused: Option<KafkaError>) -> Option<mpsc::Receiver<Looked>> {
         let (sender, receiver) = mpsc::channel();
         let (consumer, queue) = (Arc::clone(&self.client.consumer), Arc::clone(&self.client.queue));
         let (group, topics) = (self.options.consumer.group.clone(), self.options.topics.clone());
         let partitions: Vec<Partition> = self.parts.keys().cloned().collect();
-        let cluster = certificate.then(|| self.options.cluster.clone());
+        let (cluster, credentials) = (self.options.cluster.clone(), self.client.credentials.clone());
         let look = move || {
-            let found = allowed(&consumer, &group, &topics, &partitions);
-            let fault =
-                found.is_err().then_some(cluster).flatten().and_then(|cluster| certificate::fault(&cluster));
-            let found = match fault {
-                Some(message) => {
-                    Err(KafkaError { code: RDKafkaErrorCode::SSL, message, fatal: false }.into())
-                }
-                None => found,
-            };
+            let mut found = allowed(&consumer, &group, &topics, &partitions);
+            let refused = refused.filter(|_| found.is_err());
+            let worn_out = refused.as_ref().and_then(|error| credentials.worn_out(&cluster, error));
+            if let Some(message) = refused.and_then(|_| certificate::fault(&cluster)) {
+                found = Err(KafkaError { code: RDKafkaErrorCode::SSL, message, fatal: false }.into());
+            }
             // The receiver is gone where the thread ended meanwhile.
-            sender.send(found).ok();
+            sender.send(Looked { found, worn_out }).ok();
             queue.wake();
         };
         let thread = std::thread::Builder::new().name("kafka-look".into()).spawn(look).ok()?;
