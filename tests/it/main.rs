@@ -36,6 +36,7 @@ mod answers;
 mod rules;
 mod batches;
 mod egress;
+mod proxies;
 mod signatures;
 mod cloudevents;
 mod clusters;

@@ -95,7 +95,12 @@ pub(super) async fn connect(ways: &Ways, origin: &Origin, deadline: Instant) -> 
     let found = limits.within((Phase::Dns, limits.dns), deadline, egress.resolve(&name, port)).await?;
     let found = found.map_err(|error| Fault::Dns(error.to_string()))?;
     let vetted = vet(egress, host, origin.https, &found)?;
-    let mut tcp = dial(&vetted, limits, deadline).await?;
+    let dialled = dial(&vetted, limits, deadline).await;
+    let mut tcp = dialled.map_err(|fault| match (fault, proxy) {
+        // Else the receiver would be blamed, which nobody has asked.
+        (Fault::Connect(why), Some(_)) => Fault::Connect(format!("the proxy cannot be reached: {why}")),
+        (fault, _) => fault,
+    })?;
     // Small requests: waiting to fill a packet would only delay them. Without it they are late, not lost.
     tcp.set_nodelay(true).unwrap_or_default();
     let stream = if origin.https {

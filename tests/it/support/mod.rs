@@ -3,6 +3,7 @@
 pub(crate) mod canary;
 pub(crate) mod check;
 pub(crate) mod commits;
+pub(crate) mod forward;
 pub(crate) mod kafka;
 pub(crate) mod ledger;
 pub(crate) mod load;

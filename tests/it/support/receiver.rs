@@ -12,13 +12,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::ledger::{Arrival, hash};
 use crate::support::load;
 use crate::support::run::{Run, pause};
+use crate::support::secured::Authority;
 
 /// What a script does with one request.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +59,7 @@ type Script = dyn Fn(Seen<'_>) -> Reply + Send + Sync;
 /// A running receiver; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Receiver {
+    scheme: &'static str,
     address: SocketAddr,
     ledger: Arc<Ledger>,
     count: watch::Receiver<Count>,
@@ -109,7 +113,7 @@ impl Receiver {
         port: u16,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
-        Receiver::listen(run, ("127.0.0.1", port), false, script).await
+        Receiver::listen(run, ("127.0.0.1", port), None, false, script).await
     }
 
     /// The same on another address of loopback.
@@ -118,12 +122,22 @@ impl Receiver {
         ip: &str,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
-        Receiver::listen(run, (ip, 0), true, script).await
+        Receiver::listen(run, (ip, 0), None, true, script).await
+    }
+
+    /// The same over TLS, on 127.0.0.1, with a certificate of this authority.
+    pub(crate) async fn sealed(
+        run: &Run,
+        authority: &Authority,
+        script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
+    ) -> Receiver {
+        Receiver::listen(run, ("127.0.0.1", 0), Some(authority.server()), true, script).await
     }
 
     async fn listen(
         run: &Run,
         at: (&str, u16),
+        tls: Option<TlsAcceptor>,
         keeps: bool,
         script: impl Fn(Seen<'_>) -> Reply + Send + Sync + 'static,
     ) -> Receiver {
@@ -139,13 +153,14 @@ impl Receiver {
             count: sender,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, ledger.clone()));
-        Receiver { address, ledger, count, _tasks: tasks }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        tasks.spawn(accept(listener, tls, ledger.clone()));
+        Receiver { scheme, address, ledger, count, _tasks: tasks }
     }
 
     /// Its URL, with a first path segment.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+        format!("{}://{}/hook", self.scheme, self.address)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -193,23 +208,31 @@ impl Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, ledger: Arc<Ledger>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ledger: Arc<Ledger>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         drop(stream.set_nodelay(true));
-        let ledger = ledger.clone();
+        let (tls, ledger) = (tls.clone(), ledger.clone());
         connections.spawn(async move {
-            let service = service_fn(|request| answer(request, &ledger));
-            // An error is a peer that went away: it is in the ledger as a request without an end.
-            drop(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await,
-            );
+            match tls {
+                None => serve(stream, &ledger).await,
+                // Without an agreement there is no request, and that is what its ledger says.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, &ledger).await;
+                    }
+                }
+            }
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, ledger: &Ledger) {
+    let service = service_fn(|request| answer(request, ledger));
+    // An error is a peer that went away: it is in the ledger as a request without an end.
+    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
 }
 
 /// No answer: hyper closes the connection.
