@@ -1,5 +1,6 @@
 //! Dead letters: byte for byte, acknowledged before the offset passes, and never dropped (D1 to D3, F-76).
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -99,6 +100,64 @@ async fn a_dlq_that_is_down_makes_its_record_wait_and_no_other() {
     stage.watched().all_committed(&stage.run, &[(0, 2)].into()).await;
     assert_eq!(stage.receiver.arrivals().len(), 3, "no further request for any of them");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_continue_lets_later_records_of_the_key_go_on_once_the_dead_letter_is_there() {
+    later_records_go_on("dlq-continue", |topic| format!("{{ topic: {topic}, after: continue }}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dlq_that_is_its_topic_alone_means_after_continue() {
+    later_records_go_on("dlq-short", str::to_owned).await;
+}
+
+/// The first record of a key is dead-lettered, by a DLQ that takes it late; two of its key and one of another wait behind it (K4).
+async fn later_records_go_on(test: &str, dlq_key: impl Fn(&str) -> String) {
+    let mut stage = Stage::set(test, "", |_| status(200)).await;
+    let dlq = format!("{}.dlq", stage.topic);
+    let yaml =
+        format!("source: {}\ndlq: {}\nhandler: {}\n", stage.topic, dlq_key(&dlq), stage.receiver.url());
+    stage.site = stage.site.pipeline(&stage.topic, &yaml);
+    let (reader, read) = (stage.kafka.client().create::<BaseProducer>().unwrap(), dlq.clone());
+    // How many dead letters there are, in each partition that one may be in.
+    let letters = move || -> i64 {
+        let bound = Duration::from_secs(5);
+        (0..PARTITIONS).map(|number| reader.client().fetch_watermarks(&read, number, bound).unwrap().1).sum()
+    };
+    let there = Arc::new(Mutex::new(Vec::new()));
+    let seen_by = Arc::clone(&there);
+    stage.receiver.script(move |seen| {
+        let body = String::from_utf8(seen.arrival.body.to_vec()).unwrap();
+        let reply = status(if body == "first" { 422 } else { 200 });
+        seen_by.lock().unwrap().push((body, letters()));
+        reply
+    });
+    // Takes nothing that has a header block of ours.
+    stage.kafka.configure(&dlq, &[("max.message.bytes", "100")]).await;
+    for (key, value) in [("a", "first"), ("a", "second"), ("a", "third"), ("b", "another")] {
+        send(&stage, Some(key.as_bytes()), Some(value.as_bytes()), OwnedHeaders::new(), 0);
+    }
+    let weir = stage.site.start("one").await;
+    weir.holds("dlq").await;
+    stage.receiver.wait_for(2, Duration::from_secs(10)).await;
+    stage.kafka.configure(&dlq, &[("max.message.bytes", "1000000")]).await;
+    stage.watched().all_committed_within(&stage.run, &[(0, 4)].into(), Duration::from_secs(90)).await;
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+
+    // What was sent before the dead letter was there, and what after it, each in the order of its key.
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for (body, letters) in there.lock().unwrap().drain(..) {
+        if letters == 0 { before.push(body) } else { after.push(body) }
+    }
+    before.sort();
+    assert_eq!(
+        (before, after),
+        (vec!["another".into(), "first".into()], vec!["second".into(), "third".into()])
+    );
+    let dead = stage.kafka.read(&stage.run, &dlq);
+    assert_eq!(dead.iter().map(|dead| dead.value.as_deref()).collect::<Vec<_>>(), [Some(&b"first"[..])]);
+    assert_eq!(dead[0].header("weir-reason"), Some("rejected"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
