@@ -34,6 +34,15 @@ pub(crate) struct Beginning<'a> {
     pub(crate) first: Option<&'a BTreeSet<String>>,
 }
 
+/// What a look-up found.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// The partitions that are there. All others went between their assignment and the look.
+    pub(crate) found: Vec<Found>,
+    /// The topics that do not exist.
+    pub(crate) missing: Vec<Arc<str>>,
+}
+
 /// Looks everything up. The first error ends it; the caller tries again.
 pub(crate) fn find<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
@@ -41,13 +50,22 @@ pub(crate) fn find<C: ConsumerContext>(
     beginning: Beginning<'_>,
     epoch: u64,
     known_count: &dyn Fn(&[u8]) -> Option<u32>,
-) -> Result<Vec<Found>, KafkaError> {
+) -> Result<Looked, KafkaError> {
     let names: BTreeSet<&Arc<str>> = partitions.iter().map(|p| &p.topic).collect();
     let names: Vec<Arc<str>> = names.into_iter().cloned().collect();
     let topics = topics(consumer, &names)?;
-    let committed = raw::committed(consumer.client(), partitions, TIMEOUT)?;
+    let missing = names.into_iter().filter(|name| !topics.contains_key(name)).collect();
+    let is_there = |partition: &&Partition| {
+        let count = topics.get(&partition.topic).map_or(0, |(_, count)| *count);
+        u32::try_from(partition.number).is_ok_and(|number| number < count)
+    };
+    let partitions: Vec<Partition> = partitions.iter().filter(is_there).cloned().collect();
+    let mut looked = Looked { found: Vec::with_capacity(partitions.len()), missing };
+    if partitions.is_empty() {
+        return Ok(looked);
+    }
+    let committed = raw::committed(consumer.client(), &partitions, TIMEOUT)?;
     let mut new = NewPartitions { consumer, known_count, seen: BTreeMap::new() };
-    let mut found = Vec::with_capacity(partitions.len());
     for (partition, committed) in partitions.iter().zip(committed) {
         let Some((topic, count)) = topics.get(&partition.topic) else { continue };
         let (log_start, log_end) = consumer
@@ -67,7 +85,7 @@ pub(crate) fn find<C: ConsumerContext>(
                 }
             }
         };
-        found.push(Found {
+        looked.found.push(Found {
             partition: partition.clone(),
             topic: Arc::clone(topic),
             epoch,
@@ -79,7 +97,7 @@ pub(crate) fn find<C: ConsumerContext>(
             log_end,
         });
     }
-    Ok(found)
+    Ok(looked)
 }
 
 /// What a look found.
@@ -107,15 +125,10 @@ pub(crate) fn allowed<C: ConsumerContext>(
     let (client, first) = (consumer.client(), topics.first().map(String::as_str));
     let broker = consumer.fetch_metadata(first, TIMEOUT).map_err(KafkaError::from)?.orig_broker_id();
     let names: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
-    for (topic, seen) in names.iter().zip(raw::topic_ids(client, broker, &names, true, TIMEOUT)?) {
-        if seen == raw::TopicSeen::Refused {
-            let code = RDKafkaErrorCode::TopicAuthorizationFailed;
-            let error = KafkaError { code, message: code.to_string(), fatal: false };
-            return Err(NotAllowed { error, topic: Some(Arc::clone(topic)) });
-        }
-    }
+    let seen = raw::topic_ids(client, broker, &names, true, TIMEOUT)?;
+    let partitions = with_leaders(&names, &seen, partitions)?;
     raw::group_allowed(client, group, TIMEOUT)?;
-    if raw::log_ends(client, partitions, TIMEOUT)?.len() < partitions.len() {
+    if raw::log_ends(client, &partitions, TIMEOUT)?.len() < partitions.len() {
         return Err(KafkaError::timed_out("asking the leaders").into());
     }
     // An answer about all topics is the only one that a group takes for news.
@@ -123,8 +136,33 @@ pub(crate) fn allowed<C: ConsumerContext>(
     Ok(())
 }
 
+/// The partitions whose leaders have to answer. Of a topic that is gone none does, for as long as the group has not noticed.
+fn with_leaders(
+    topics: &[Arc<str>],
+    seen: &[raw::TopicSeen],
+    partitions: &[Partition],
+) -> Result<Vec<Partition>, NotAllowed> {
+    let mut there = partitions.to_vec();
+    for (topic, seen) in topics.iter().zip(seen) {
+        match seen {
+            raw::TopicSeen::There(_) => {}
+            raw::TopicSeen::Missing => there.retain(|partition| partition.topic != *topic),
+            raw::TopicSeen::Refused => {
+                return Err(NotAllowed { error: refused(), topic: Some(Arc::clone(topic)) });
+            }
+        }
+    }
+    Ok(there)
+}
+
+fn refused() -> KafkaError {
+    let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+    KafkaError { code, message: code.to_string(), fatal: false }
+}
+
 type Topics = BTreeMap<Arc<str>, (Arc<Topic>, u32)>;
 
+/// Those of the topics that exist, with the number of their partitions.
 fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) -> Result<Topics, KafkaError> {
     let client = consumer.client();
     let cluster = client.fetch_cluster_id(TIMEOUT).unwrap_or_default();
@@ -135,18 +173,32 @@ fn topics<C: ConsumerContext>(consumer: &BaseConsumer<C>, names: &[Arc<str>]) ->
         broker = metadata.orig_broker_id();
         counts.push(metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
     }
-    let ids = match raw::topic_ids(client, broker, names, false, TIMEOUT) {
+    let seen = match raw::topic_ids(client, broker, names, false, TIMEOUT) {
         // Brokers older than 2.8 give no ids; anything else is passing, and another identity must not come of it.
-        Err(error) if error.code == RDKafkaErrorCode::UnsupportedFeature => vec![None; names.len()],
-        other => other?.into_iter().map(raw::TopicSeen::id).collect(),
+        Err(error) if error.code == RDKafkaErrorCode::UnsupportedFeature => {
+            let there = |count: &usize| match count {
+                0 => raw::TopicSeen::Missing,
+                _ => raw::TopicSeen::There(None),
+            };
+            counts.iter().map(there).collect()
+        }
+        other => other?,
     };
-    let all = names.iter().zip(ids).zip(counts);
-    Ok(all
-        .map(|((name, id), count)| {
-            let topic = Topic { cluster: cluster.clone(), name: name.to_string(), id };
-            (Arc::clone(name), (Arc::new(topic), u32::try_from(count).unwrap_or(u32::MAX)))
-        })
-        .collect())
+    let mut topics = Topics::new();
+    for ((name, seen), count) in names.iter().zip(seen).zip(counts) {
+        let id = match seen {
+            raw::TopicSeen::Missing => continue,
+            // Neither is it missing, nor is known how many partitions it has.
+            raw::TopicSeen::Refused => return Err(refused()),
+            raw::TopicSeen::There(_) if count == 0 => {
+                return Err(KafkaError::timed_out("asking for partitions"));
+            }
+            raw::TopicSeen::There(id) => id,
+        };
+        let topic = Topic { cluster: cluster.clone(), name: name.to_string(), id };
+        topics.insert(Arc::clone(name), (Arc::new(topic), u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+    Ok(topics)
 }
 
 /// What the group's commits say of a topic's partition count (K7).
@@ -212,4 +264,22 @@ fn resolve<C: ConsumerContext>(
         Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
     });
     Ok(offset.unwrap_or(log_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raw::TopicSeen::{Missing, Refused, There};
+
+    /// Else a refusal would not end while a topic is gone that the group still counts as assigned.
+    #[test]
+    fn the_leaders_of_a_topic_that_is_gone_are_not_waited_for() {
+        let topics: Vec<Arc<str>> = ["a", "gone"].map(Arc::from).into();
+        let of = |topic: usize, number| Partition { topic: Arc::clone(&topics[topic]), number };
+        let all = [of(0, 0), of(1, 0), of(0, 1), of(1, 1)];
+        let asked = |seen: [raw::TopicSeen; 2]| with_leaders(&topics, &seen, &all);
+        assert_eq!(asked([There(None), Missing]).unwrap(), [of(0, 0), of(0, 1)]);
+        assert_eq!(asked([There(None), There(None)]).unwrap(), all);
+        assert_eq!(asked([There(None), Refused]).unwrap_err().topic, Some(Arc::clone(&topics[1])));
+    }
 }

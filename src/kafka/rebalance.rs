@@ -5,7 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::{Found, KafkaError, Partition};
+use super::find::Looked;
+use super::{KafkaError, Partition};
 
 /// How long the last commit of a revoke or stop may take before it is given up: allowed duplicates, never a hang.
 pub(crate) const LAST_COMMIT: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ pub(crate) enum Ask {
 pub(crate) struct Asks {
     asks: VecDeque<Ask>,
     begun: bool,
-    /// Ours, but not assigned while they are looked up anew.
+    /// Ours, but not assigned while they are looked up anew, or do not exist.
     aside: HashSet<Partition>,
     /// Whether the queue was found empty since partitions were last set aside or came back.
     seen_all: bool,
@@ -89,6 +90,16 @@ impl Asks {
         new
     }
 
+    /// What is set aside.
+    pub(crate) fn aside(&self) -> impl Iterator<Item = &Partition> {
+        self.aside.iter()
+    }
+
+    /// These of what is asked for are not there: they are not assigned with the others, and count as set aside.
+    pub(crate) fn not_there(&mut self, partitions: &[Partition]) {
+        self.aside.extend(partitions.iter().cloned());
+    }
+
     /// There was nothing to poll.
     pub(crate) fn polled_nothing(&mut self) {
         self.seen_all = true;
@@ -123,9 +134,9 @@ pub(crate) enum Rebalance {
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) partitions: Vec<Partition>,
-    pub(crate) answer: Option<mpsc::Receiver<Result<Vec<Found>, KafkaError>>>,
+    pub(crate) answer: Option<mpsc::Receiver<Result<Looked, KafkaError>>>,
     pub(crate) again_at: Instant,
-    /// Whether they were ours before and are set aside: their topic was made again, or what was to be read is not there.
+    /// Whether they are set aside: their topic was made again, or was not there, or what was to be read is not.
     pub(crate) again: bool,
 }
 

@@ -142,25 +142,28 @@ impl Watch {
         self.readers.iter_mut().for_each(|reader| reader.take(&all));
         self.readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
         for (topic, seen) in topics.iter().zip(look.topics) {
-            // What a pattern takes and is gone is no more taken.
-            let named = |reader: &&Reader| reader.topics.contains(topic);
             match seen {
-                TopicSeen::Missing | TopicSeen::There(_) => {
-                    let is_there = seen != TopicSeen::Missing;
-                    self.readers
-                        .iter()
-                        .filter(named)
-                        .for_each(|reader| reader.engine.saw_topic(topic, is_there));
+                // What a pattern takes and is gone is no more taken.
+                TopicSeen::Missing => {
+                    for reader in self.readers.iter().filter(|reader| reader.topics.contains(topic)) {
+                        reader.engine.saw_topic(topic, false);
+                    }
                 }
                 // Whether it exists is not told; its consumer says what it is refused.
                 TopicSeen::Refused => {}
-            }
-            let Some(id) = seen.id() else { continue };
-            let before = known.insert(Arc::clone(topic), id);
-            if before.is_some_and(|before| before != id) {
-                warn!(cluster = self.cluster, %topic, "the topic was deleted and made again");
-                let reads = |reader: &&Reader| reader.reads(topic);
-                self.readers.iter().filter(reads).for_each(|reader| reader.poll.look_up_again(topic));
+                TopicSeen::There(id) => {
+                    let before = id.and_then(|id| known.insert(Arc::clone(topic), id));
+                    let made_again = before.is_some() && before != id;
+                    if made_again {
+                        warn!(cluster = self.cluster, %topic, "the topic was deleted and made again");
+                    }
+                    for reader in self.readers.iter().filter(|reader| reader.reads(topic)) {
+                        // Partitions that were assigned while it was missing wait for this.
+                        if reader.engine.saw_topic(topic, true) || made_again {
+                            reader.poll.look_up_again(topic);
+                        }
+                    }
+                }
             }
         }
     }

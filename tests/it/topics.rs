@@ -1,4 +1,4 @@
-//! Topics that go and come back, and offsets that are not in the log (F-10, F-09, B2, B3).
+//! Topics that go and come back, and offsets that are not in the log (F-10, F-09, B2 to B4).
 
 use std::time::Duration;
 
@@ -6,11 +6,14 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::dead_letters::send;
 use crate::delivery::{PARTITIONS, Stage};
+use crate::support::kafka::Kafka;
 use crate::support::receiver::status;
+use crate::support::run::until;
 use crate::support::weir::Site;
 
 /// A stage whose file says more about its source.
@@ -24,6 +27,12 @@ async fn stage_with(test: &str, source: &str) -> Stage {
     Stage { group, run, kafka, topic, receiver, site }
 }
 
+async fn delete(kafka: &Kafka, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = kafka.client().create().unwrap();
+    let deleted = admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+}
+
 /// Three records are delivered; then the topic is deleted, made again, and has two others.
 async fn recreate(stage: &Stage) {
     for number in 0..3_u8 {
@@ -31,9 +40,7 @@ async fn recreate(stage: &Stage) {
     }
     stage.receiver.wait_for(3, Duration::from_secs(30)).await;
     stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
-    let admin: AdminClient<DefaultClientContext> = stage.kafka.client().create().unwrap();
-    let deleted = admin.delete_topics(&[&stage.topic], &AdminOptions::new()).await.unwrap();
-    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    delete(stage.kafka, &stage.topic).await;
     stage.kafka.create(&stage.topic, PARTITIONS, &[]).await;
     for number in 0..2_u8 {
         send(stage, Some(b"k"), Some(&[b'x' + number]), OwnedHeaders::new(), 0);
@@ -103,4 +110,74 @@ async fn an_offset_outside_of_the_log_is_set_back_where_the_file_says_so() {
     stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
     assert_eq!(stage.receiver.arrivals().len(), 3, "each once");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// A transaction that is about to commit an offset of the stage's group: until it ends nobody is told what is committed, so no
+/// look-up of the partition comes to its end.
+fn pending_offset(stage: &Stage) -> BaseProducer {
+    let bound = Duration::from_secs(20);
+    let producer: BaseProducer = stage.kafka.client().set("transactional.id", &stage.group).create().unwrap();
+    producer.init_transactions(bound).unwrap();
+    producer.begin_transaction().unwrap();
+    let consumer: BaseConsumer = stage.kafka.client().set("group.id", &stage.group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&stage.topic, 0, Offset::Offset(0)).unwrap();
+    producer.send_offsets_to_transaction(&list, &consumer.group_metadata().unwrap(), bound).unwrap();
+    producer
+}
+
+/// One of a stage's two topics is deleted after its partitions were assigned and before they are looked up. `noticed`: whether the
+/// group takes them back before it is made again, or never notices.
+async fn goes_before_it_is_looked_up(test: &str, noticed: bool) {
+    let refresh = if noticed { "1000" } else { "3600000" };
+    let mut stage = Stage::set(test, "", |_| status(200)).await;
+    let (topic, goes) = (stage.topic.clone(), format!("{}.goes", stage.topic));
+    stage.kafka.create(&goes, 2, &[]).await;
+    let yaml = format!(
+        "source: {{ topics: [{topic}, {goes}] }}\nhandler: {}\ndlq: {topic}.dlq\n",
+        stage.receiver.url()
+    );
+    stage.site = stage.site.pipeline(&topic, &yaml).property("topic.metadata.refresh.interval.ms", refresh);
+    let pending = pending_offset(&stage);
+    let weir = stage.site.start("one").await;
+    let assigned = format!("{goes}/1");
+    let is_assigned = || async { weir.log().contains(&assigned) };
+    until("the partitions are assigned", Duration::from_secs(30), is_assigned).await;
+    delete(stage.kafka, &goes).await;
+    let starts = || weir.log().matches(r#""message":"starting""#).count();
+    assert_eq!(starts(), 0, "it has not been looked up yet");
+    pending.abort_transaction(Duration::from_secs(20)).unwrap();
+
+    send(&stage, Some(b"k"), Some(b"kept"), OwnedHeaders::new(), 0);
+    stage.receiver.wait_for(1, Duration::from_secs(60)).await;
+    weir.holds("topic_missing").await;
+    let ready = weir.get("/readyz").await.map(|(status, _)| status);
+    assert_eq!(ready, Some(200), "a held stage is no reason to restart");
+    let revoked = || async { !noticed || weir.log().contains(r#""message":"revoked""#) };
+    until("the group takes them back", Duration::from_secs(30), revoked).await;
+    stage.kafka.create(&goes, 2, &[]).await;
+    stage.kafka.write(&goes, &[("k", "back")]);
+    stage.receiver.wait_for(2, Duration::from_secs(90)).await;
+    let bodies: Vec<bytes::Bytes> =
+        stage.receiver.arrivals().into_iter().map(|arrival| arrival.body).collect();
+    assert_eq!(bodies, [&b"kept"[..], b"back"]);
+    let healed = || async { weir.metric("weir_stage_held", &[]).await == 0.0 };
+    until("nothing holds the stage", Duration::from_secs(30), healed).await;
+    let log = weir.log();
+    assert!(
+        !log.contains(r#""level":"ERROR""#) && log.contains(r#""message":"revoked""#) == noticed,
+        "{log}"
+    );
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_goes_before_it_is_looked_up_is_missing_and_the_others_go_on() {
+    goes_before_it_is_looked_up("goes", false).await;
+}
+
+/// As above, where the group takes the partitions back meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_goes_before_it_is_looked_up_may_be_taken_back() {
+    goes_before_it_is_looked_up("goes-back", true).await;
 }

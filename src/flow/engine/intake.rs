@@ -94,14 +94,19 @@ impl EngineIntake {
 }
 
 impl Engine {
-    /// Whether a source topic exists, as the cluster says. One that does not holds up no other; the stage says so.
-    pub fn saw_topic(&self, topic: &str, is_there: bool) {
+    /// Whether a source topic exists, as the cluster says. One that does not holds up no other; the stage says so. Gives `true`
+    /// where it was missing and is there now.
+    pub fn saw_topic(&self, topic: &str, is_there: bool) -> bool {
         if !is_there {
             let message = format!("the topic {topic} does not exist; it is read as soon as it does");
             self.hold_from_outside(HoldCause::TopicMissing, topic, &message, clock::now());
-        } else if self.lock().topic_is_there(topic) {
+            return false;
+        }
+        let returned = self.lock().topic_is_there(topic);
+        if returned {
             info!(stage = self.plan.load().service, topic, "the topic is there now");
         }
+        returned
     }
 
     /// Topics that are not read any more, where they come and go, are not missing.

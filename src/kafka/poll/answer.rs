@@ -1,17 +1,20 @@
 //! A poll thread's answers to rebalances: new partitions are looked up and then assigned, revoked ones drained and then
 //! unassigned. Lost ones are given up at once (G2, G3).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use tracing::{info, warn};
 
 use super::{IDLE, Part, Poller, join};
-use crate::kafka::find::{Beginning, find};
+use crate::kafka::find::{Beginning, Looked, find};
 use crate::kafka::rebalance::{Answer, Ask, DrainStep, Draining, Finding, LAST_COMMIT, Rebalance};
-use crate::kafka::{Found, Intake, Partition, Trouble, raw};
+use crate::kafka::{Intake, Partition, Trouble, raw};
+
+/// When to look again for a partition that its topic does not have: the broker that was asked may have learned of it late.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl<I: Intake> Poller<I> {
     pub(super) fn serve_rebalance(&mut self, now: Instant) {
@@ -25,19 +28,29 @@ impl<I: Intake> Poller<I> {
         }
     }
 
-    /// Partitions of these topics end as if they were lost, and are looked up anew.
+    /// Partitions of these topics end as if they were lost, and are looked up anew. Those that were not there before are looked
+    /// up only.
     fn look_up_anew(&mut self, now: Instant) {
-        let wanted = self.handle.stale.lock().is_ok_and(|topics| !topics.is_empty());
-        if !wanted || self.stopping {
+        if self.look_again_at.take_if(|at| now >= *at).is_some() {
+            self.asks.aside().for_each(|partition| self.handle.look_up_again(&partition.topic));
+        }
+        let Ok(mut stale) = self.handle.stale.lock() else { return };
+        if stale.is_empty() || self.stopping {
             return;
         }
-        if !self.asks.is_quiet() {
+        let of_them = |p: &&Partition| stale.iter().any(|topic| **topic == *p.topic);
+        let partitions: BTreeSet<&Partition> =
+            self.parts.keys().chain(self.asks.aside()).filter(of_them).collect();
+        let partitions: Vec<Partition> = partitions.into_iter().cloned().collect();
+        if !partitions.is_empty() && !self.asks.is_quiet() {
+            drop(stale);
             return self.hush(true);
         }
-        let topics =
-            self.handle.stale.lock().map(|mut topics| std::mem::take(&mut *topics)).unwrap_or_default();
-        let of_them = |p: &&Partition| topics.iter().any(|topic| **topic == *p.topic);
-        let partitions: Vec<Partition> = self.parts.keys().filter(of_them).cloned().collect();
+        let topics = std::mem::take(&mut *stale);
+        drop(stale);
+        if partitions.is_empty() {
+            return self.hush(false);
+        }
         warn!(group = self.options.consumer.group, ?topics, "looking partitions up anew");
         self.intake.lost(&partitions);
         self.shut(&partitions);
@@ -144,7 +157,7 @@ impl<I: Intake> Poller<I> {
             match receiver.try_recv() {
                 Err(mpsc::TryRecvError::Empty) => finding.answer = Some(receiver),
                 Err(mpsc::TryRecvError::Disconnected) => finding.again_at = now + IDLE,
-                Ok(Ok(found)) => return self.found(&finding, found, now),
+                Ok(Ok(looked)) => return self.found(&finding, looked, now),
                 Ok(Err(error)) => {
                     if self.look_ups_said.is_new(&error.message, now) {
                         warn!(group = self.options.consumer.group, %error, "looking up assigned partitions; trying again");
@@ -184,9 +197,13 @@ impl<I: Intake> Poller<I> {
         self.rebalance = Rebalance::Finding(finding);
     }
 
-    fn found(&mut self, finding: &Finding, mut found: Vec<Found>, now: Instant) {
+    fn found(&mut self, finding: &Finding, looked: Looked, now: Instant) {
         self.look_ups_said.settled();
-        found.iter_mut().for_each(|one| one.again = finding.again);
+        let Looked { mut found, missing } = looked;
+        // What was not there before was never ours to read.
+        found.iter_mut().for_each(|one| one.again = finding.again && self.parts.contains_key(&one.partition));
+        let (there, gone): (Vec<Partition>, Vec<Partition>) =
+            finding.partitions.iter().cloned().partition(|p| found.iter().any(|one| one.partition == *p));
         for one in &found {
             let part = Part {
                 epoch: one.epoch,
@@ -202,7 +219,7 @@ impl<I: Intake> Poller<I> {
             self.parts.insert(one.partition.clone(), part);
         }
         let mut starts = self.intake.assigned(found, now);
-        for partition in &finding.partitions {
+        for partition in &there {
             if !starts.iter().any(|(p, _)| p == partition) {
                 // Held: it belongs to us, but nothing of it is read.
                 starts.push((partition.clone(), 0));
@@ -211,14 +228,29 @@ impl<I: Intake> Poller<I> {
                 }
             }
         }
-        self.assign(&starts);
-        if finding.again {
-            self.asks.returned(&finding.partitions);
-        } else {
+        self.gone(&gone, &missing, now);
+        if !finding.again {
+            self.assign(&starts);
             self.asks.answer();
+        } else if !starts.is_empty() {
+            self.assign(&starts);
+            self.asks.returned(&there);
         }
         self.rebalance = Rebalance::Steady;
         self.apply_pauses();
+    }
+
+    /// Partitions went between their assignment and the look (B4). They stay ours, unassigned, until the group takes them back or
+    /// somebody asks to look again: of a topic that is missing, who sees that it is there.
+    fn gone(&mut self, partitions: &[Partition], missing: &[Arc<str>], now: Instant) {
+        self.asks.not_there(partitions);
+        if partitions.iter().any(|partition| !missing.contains(&partition.topic)) {
+            warn!(group = self.options.consumer.group, partitions = %join(partitions), "assigned and not there; looking again");
+            self.look_again_at = Some(now + LOOK_AGAIN);
+        }
+        for topic in missing {
+            self.intake.trouble(Trouble::TopicMissing(Arc::clone(topic)), now);
+        }
     }
 
     fn serve_draining(&mut self, mut draining: Draining, now: Instant) {

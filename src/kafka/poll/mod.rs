@@ -164,6 +164,8 @@ pub struct Poller<I> {
     commit_again_at: Instant,
     epoch: u64,
     punctual: Punctual,
+    /// When to look again for partitions that their topic did not have.
+    look_again_at: Option<Instant>,
     /// All partitions are paused until nothing is left to poll.
     hushed: bool,
     /// Which token the client was told of last.
@@ -240,6 +242,7 @@ impl<I: Intake> Poller<I> {
             commit_again_at: clock::now(),
             epoch: 0,
             punctual,
+            look_again_at: None,
             hushed: false,
             token: 0,
             refused: None,

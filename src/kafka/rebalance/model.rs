@@ -39,8 +39,8 @@ enum Op {
     Main,
     Message,
     Poll,
-    /// Work on what is asked goes on, or what is set aside comes back.
-    Work,
+    /// Work on what is asked goes on, or what is set aside comes back. Of what is assigned these are not there.
+    Work(Vec<i32>),
     LookUpAnew(Vec<i32>),
 }
 
@@ -119,7 +119,7 @@ impl Play {
                 Some(None) => {}
                 Some(Some(ask)) => self.asks.push(ask),
             },
-            Op::Work => self.work(),
+            Op::Work(gone) => self.work(gone),
             Op::LookUpAnew(partitions) => self.look_up_anew(partitions),
         }
     }
@@ -156,14 +156,19 @@ impl Play {
         }
     }
 
-    fn work(&mut self) {
+    fn work(&mut self, gone: &[i32]) {
         match self.working.take() {
             None => self.working = self.asks.begin(),
+            Some(Ask::Assign(partitions)) => {
+                let (gone, there): (Vec<i32>, Vec<i32>) =
+                    numbers(&partitions).into_iter().partition(|number| gone.contains(number));
+                self.asks.not_there(&names(&gone));
+                assert_eq!(self.asks.answer(), Some(Answer::Assign(partitions)));
+                self.ours.extend(gone.iter().chain(&there));
+                self.client.assign(&there, &self.ours);
+                self.aside.extend(gone);
+            }
             Some(ask) => match (ask, self.asks.answer().unwrap()) {
-                (Ask::Assign(_), Answer::Assign(partitions)) => {
-                    self.ours.extend(numbers(&partitions));
-                    self.client.assign(&numbers(&partitions), &self.ours);
-                }
                 (Ask::Revoke { partitions, .. }, Answer::Unassign(assigned)) => {
                     for number in numbers(&partitions) {
                         assert!(self.ours.remove(&number));
@@ -197,7 +202,7 @@ impl Play {
     /// Everything goes on until nothing is left to do.
     fn settle(&mut self) {
         for _ in 0..1_000 {
-            for op in [Op::Main, Op::Poll, Op::Work] {
+            for op in [Op::Main, Op::Poll, Op::Work(Vec::new())] {
                 self.step(&op);
             }
         }
@@ -211,7 +216,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => Just(Op::Main),
         1 => Just(Op::Message),
         4 => Just(Op::Poll),
-        4 => Just(Op::Work),
+        3 => Just(Op::Work(Vec::new())),
+        1 => some().prop_map(Op::Work),
         2 => some().prop_map(Op::LookUpAnew),
     ];
     prop::collection::vec(op, 0..120)
