@@ -9,6 +9,7 @@ pub mod event;
 pub mod outcome;
 pub mod kafka;
 pub mod flow;
+pub mod schema;
 pub mod codec;
 pub mod transform;
 pub mod handler;

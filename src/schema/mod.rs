@@ -1,0 +1,7 @@
+//! What events look like: schemas, parsed and compared, and bytes that are read and written by them. Pure: where schemas
+//! come from is another's, and so is what becomes of an event that does not fit.
+
+pub mod avro;
+mod fault;
+
+pub use fault::Fault;
