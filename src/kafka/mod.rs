@@ -5,6 +5,7 @@ mod raw;
 pub mod error;
 pub mod options;
 mod said;
+mod librdkafka;
 pub mod tokens;
 mod certificate;
 mod credentials;

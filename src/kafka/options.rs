@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use super::tokens::Tokens;
 
@@ -85,6 +86,10 @@ pub const RESERVED: &[&str] = &[
     "max.in.flight.requests.per.connection",
 ];
 
+/// What librdkafka tells of itself: everything, of which the log shows what it is asked for. Debug lines come only where `debug` is
+/// among the properties. (rdkafka would ask a logger that is not ours.)
+const SAYS: RDKafkaLogLevel = RDKafkaLogLevel::Debug;
+
 fn base(cluster: &Cluster, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &cluster.brokers);
@@ -102,6 +107,7 @@ fn millis(duration: Duration) -> String {
 /// The configuration of a consumer.
 pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
     let mut config = base(cluster, &options.client_id);
+    config.set_log_level(SAYS);
     let kilobytes = (options.prefetch / 1024).max(1024).to_string();
     let (messages, bytes) = if options.short_ahead { ("500", "65536") } else { ("10000", "1048576") };
     config
@@ -140,6 +146,7 @@ pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
 pub fn producer(cluster: &Cluster, client_id: &str) -> ClientConfig {
     let mut config = base(cluster, client_id);
     config
+        .set_log_level(SAYS)
         .set("partitioner", "murmur2_random")
         .set("message.timeout.ms", "120000")
         // Until then a topic that does not exist counts as one that is being made.
@@ -160,6 +167,8 @@ pub fn producer(cluster: &Cluster, client_id: &str) -> ClientConfig {
 /// The configuration of an admin client.
 pub fn admin(cluster: &Cluster, client_id: &str) -> ClientConfig {
     let mut config = base(cluster, client_id);
+    // Nobody polls what it says: it would pile up.
+    config.set_log_level(RDKafkaLogLevel::Emerg);
     for (name, value) in &cluster.properties {
         if !is_consumer_only(name) {
             config.set(name, value);

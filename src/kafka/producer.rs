@@ -17,8 +17,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{debug, error, warn};
 
 use super::credentials::Credentials;
+use super::librdkafka::Lines;
 use super::options::{self, Cluster};
-use super::said::Said;
 use super::{KafkaError, raw};
 use crate::event::Outgoing;
 use crate::telemetry::clock;
@@ -101,7 +101,7 @@ impl Live {
             (Credentials::read(cluster), Arc::<ArcSwapOption<KafkaError>>::default());
         let context = Context {
             name: client_id.to_owned(),
-            said: Mutex::default(),
+            lines: Lines::new(client_id),
             reported: Arc::clone(reported),
             bytes: Arc::clone(&bytes),
             kept_out: Arc::clone(&kept_out),
@@ -148,8 +148,7 @@ type Report = oneshot::Receiver<Result<Written, KafkaError>>;
 
 struct Context {
     name: String,
-    /// What the log has said already.
-    said: Mutex<Said>,
+    lines: Lines,
     reported: Arc<Notify>,
     bytes: Arc<AtomicUsize>,
     /// Why it was kept out last, until a record is written: librdkafka does not repeat it.
@@ -166,13 +165,7 @@ impl ClientContext for Context {
     }
 
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        let is_new =
-            || self.said.lock().unwrap_or_else(PoisonError::into_inner).is_new(message, clock::now());
-        if (level as i32) <= (rdkafka::config::RDKafkaLogLevel::Warning as i32) && is_new() {
-            warn!(client = self.name, facility, "kafka client: {message}");
-        } else {
-            debug!(client = self.name, facility, "kafka client: {message}");
-        }
+        self.lines.write(level as i32, facility, message);
     }
 }
 

@@ -92,3 +92,33 @@ async fn stall(run: &Run, proxy: &Proxy, watched: &Watched<'_>, time: Duration) 
     proxy.set(Mode::Up);
     (start, faults)
 }
+
+/// What librdkafka says of a consumer's connections is in the log, as a warning, once, with the consumer's name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_not_there_is_named_by_the_consumer_that_looks_for_it() {
+    let run = Run::new("nobody");
+    let nobody =
+        Kafka::behind(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let site = Site::new(&run, &nobody).pipeline(&run.name, &format!("source: {}\nhandler: log\n", run.name));
+    let weir = site.start("one").await;
+    let consumer = format!("weir-{}", run.name);
+    let lines = || -> Vec<serde_json::Value> {
+        let log = weir.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines
+            .filter(|line| line["target"] == "weir::kafka::librdkafka" && line["client"] == consumer.as_str())
+            .collect()
+    };
+    until("the consumer's line", Duration::from_secs(30), || async { !lines().is_empty() }).await;
+    let refused = |line: &&serde_json::Value| {
+        let said = line["message"].as_str().unwrap();
+        said.contains(nobody.brokers()) && said.contains("Connection refused")
+    };
+    let weir_says = lines();
+    assert_eq!(weir_says.iter().filter(refused).count(), 1, "{weir_says:?}");
+    assert!(
+        weir_says.iter().all(|line| line["level"] == "WARN" && line["facility"] == "FAIL"),
+        "{weir_says:?}"
+    );
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}

@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{IDLE, PollOptions, Poller};
 use crate::kafka::credentials::Credentials;
+use crate::kafka::librdkafka::{Line, Lines};
 use crate::kafka::raw::{self, Queue};
 use crate::kafka::rebalance::{Asks, Rebalance};
 use crate::kafka::{Intake, KafkaError, Partition, options};
@@ -19,24 +20,16 @@ use crate::kafka::{Intake, KafkaError, Partition, options};
 /// may be there still.
 const SUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-/// The librdkafka side of a consumer: its logs. Rebalances are answered by the loop; only while the consumer closes does
-/// rdkafka's own answer (at once) apply, which is what closing needs.
+/// The librdkafka side of a consumer: its log while rdkafka polls, which it does as the consumer closes. Rebalances are answered
+/// by the loop; only then does rdkafka's own answer (at once) apply, which is what closing needs.
 pub(in crate::kafka) struct Context {
     name: String,
+    lines: Lines,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => warn!(client = self.name, facility, "kafka client: {message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                debug!(client = self.name, facility, "kafka client: {message}");
-            }
-        }
+        self.lines.write(level as i32, facility, message);
     }
 
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
@@ -58,12 +51,18 @@ impl Client {
     /// Makes one that is not subscribed.
     pub(super) fn open(options: &PollOptions) -> Result<Client, KafkaError> {
         let credentials = Credentials::read(&options.cluster);
-        let context = Context { name: options.consumer.client_id.clone() };
+        let name = options.consumer.client_id.clone();
+        let context = Context { lines: Lines::new(&name), name };
         let consumer: BaseConsumer<Context> =
             options::consumer(&options.cluster, &options.consumer).create_with_context(context)?;
         let queue = Queue::of_consumer(consumer.client())
             .ok_or_else(|| KafkaError::timed_out("getting the consumer's queue"))?;
         Ok(Client { consumer: Arc::new(consumer), queue: Arc::new(queue), credentials })
+    }
+
+    /// Writes what it says of itself to the log.
+    pub(super) fn write(&self, line: &Line) {
+        self.consumer.context().lines.write(line.level, &line.facility, &line.message);
     }
 
     pub(super) fn subscribe(&self, options: &PollOptions) -> Result<(), KafkaError> {

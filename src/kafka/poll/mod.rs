@@ -479,6 +479,7 @@ impl<I: Intake> Poller<I> {
     fn serve(&mut self, polled: Polled, now: Instant) {
         match polled {
             Polled::Message(_) | Polled::Other => {}
+            Polled::Log(line) => self.client.write(&line),
             Polled::Assign(partitions) => self.asked(Ask::Assign(partitions)),
             Polled::Revoke { partitions, lost } => self.asked(Ask::Revoke { partitions, lost }),
             Polled::Committed { error, partitions } => self.commit_answered(error.as_ref(), &partitions, now),

@@ -18,6 +18,7 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka_sys as sys;
 use sys::rd_kafka_resp_err_t as Errno;
 
+use super::librdkafka::Line;
 use super::{KafkaError, Partition};
 use crate::event::Header;
 
@@ -76,6 +77,7 @@ pub(crate) enum Polled {
     Committed { error: Option<KafkaError>, partitions: Vec<(Partition, Option<KafkaError>)> },
     EndOfPartition { partition: Partition, offset: i64 },
     Error { error: KafkaError, partition: Option<Partition> },
+    Log(Line),
     Other,
 }
 
@@ -159,6 +161,16 @@ impl Event {
                 Polled::Committed { error: failed(errno), partitions: self.partitions() }
             }
             sys::RD_KAFKA_EVENT_ERROR => self.read_error(errno),
+            sys::RD_KAFKA_EVENT_LOG => self.read_log(),
+            _ => Polled::Other,
+        }
+    }
+
+    fn read_log(&self) -> Polled {
+        let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
+        // SAFETY: the event is alive, and so are its texts.
+        match unsafe { sys::rd_kafka_event_log(self.0.as_ptr(), &mut facility, &mut message, &mut level) } {
+            0 => Polled::Log(Line { level, facility: text(facility), message: text(message) }),
             _ => Polled::Other,
         }
     }
