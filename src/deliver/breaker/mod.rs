@@ -47,6 +47,9 @@ pub struct Breaker {
     in_a_row: u32,
     exhausted: bool,
     last_accepted: Option<SystemTime>,
+    /// The wait to go on with, where a probe without a record has closed it and no record was accepted since: a receiver that
+    /// answers those alone would else be tried again each second.
+    unproved: Option<Duration>,
     window: Window,
     failed: FailedKeys,
     limit: Limit,
@@ -74,6 +77,7 @@ impl Breaker {
             in_a_row: 0,
             exhausted: false,
             last_accepted: None,
+            unproved: None,
             window: Window::new(of_window.window, of_window.keys),
             failed: FailedKeys::default(),
             limit: Limit::new(max_in_flight),
@@ -87,6 +91,7 @@ impl Breaker {
             self.window = Window::new(of_window.window, of_window.keys);
         }
         self.numbers = numbers;
+        self.unproved = None;
         self.limit.resize(max_in_flight);
         if numbers.is_none() {
             self.open = None;
@@ -158,6 +163,7 @@ impl Breaker {
     pub fn bare_probe_ended(&mut self, passed: bool, now: Now) -> Reaction {
         if passed {
             // No record was accepted: who was exhausted, and when one was accepted last, stays as it is.
+            self.unproved = self.open.as_ref().map(|open| open.wait).or(self.unproved);
             return self.close(now.mono);
         }
         let (numbers, Some(open)) = (self.numbers.unwrap_or_default(), &mut self.open) else {
@@ -196,6 +202,7 @@ impl Breaker {
                 self.window.add(seen.key, false, now.mono);
                 self.failed.remove(seen.key);
                 self.last_accepted = Some(now.wall);
+                self.unproved = None;
             }
             Ended::Other => self.window.add(seen.key, false, now.mono),
             Ended::Retry { status, after, .. } => {
@@ -261,11 +268,10 @@ impl Breaker {
             return Reaction::default();
         };
         let until = if rule == Rule::Throttled { self.window.throttled_until() } else { None };
-        let next = now.checked_add(numbers.first_wait).unwrap_or(now);
-        let wait = numbers.first_wait;
-        let mut open = Open { rule, until, next, wait, at_once: AT_ONCE, probing: false };
-        open.wait = open.wait.saturating_mul(2).min(numbers.longest_wait);
-        self.open = Some(open);
+        let first = self.unproved.unwrap_or(numbers.first_wait);
+        let next = now.checked_add(first).unwrap_or(now);
+        let wait = first.saturating_mul(2).min(numbers.longest_wait);
+        self.open = Some(Open { rule, until, next, wait, at_once: AT_ONCE, probing: false });
         let standing = if seen.last_attempt { Standing::Kept } else { Standing::Ordinary };
         Reaction { standing, turned: Some(Turn::Opened(rule)) }
     }

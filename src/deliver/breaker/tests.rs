@@ -311,6 +311,46 @@ fn probes_without_a_record_are_paced_and_close_it() {
     assert_eq!(bench.breaker.bare_probe_ended(true, bench.now).turned, None, "it is closed");
 }
 
+/// Where somebody is there and no record is accepted, it opens again and again: each time for longer, until one is.
+#[test]
+fn what_only_probes_without_a_record_have_closed_stays_open_for_longer_each_time() {
+    let mut bench = Bench::new();
+    let open = |bench: &mut Bench| {
+        let turns: Vec<_> = (0..5).map(|key| bench.status(key, 503).turned).collect();
+        assert_eq!(turns[4], opened(Rule::InARow));
+    };
+    let waited = |bench: &mut Bench, passed: bool| {
+        let mut waited = 0;
+        while !bench.breaker.bare_probe_due(bench.now.mono) {
+            bench.pass(SECOND);
+            waited += 1;
+        }
+        bench.breaker.probe_started(bench.now.mono);
+        bench.breaker.bare_probe_ended(passed, bench.now);
+        assert_eq!(bench.is_open(), !passed);
+        waited
+    };
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        open(&mut bench);
+        waits.push(waited(&mut bench, true));
+    }
+    open(&mut bench);
+    waits.extend([waited(&mut bench, false), waited(&mut bench, true)]);
+    open(&mut bench);
+    waits.push(waited(&mut bench, true));
+    assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    bench.accept(9);
+    open(&mut bench);
+    assert_eq!(waited(&mut bench, true), 1, "a record was accepted");
+    open(&mut bench);
+    bench.breaker.reload(Some(Numbers::default()), 256);
+    assert_eq!(waited(&mut bench, true), 2, "what is open stays as it is");
+    bench.breaker.reload(Some(Numbers::default()), 256);
+    open(&mut bench);
+    assert_eq!(waited(&mut bench, true), 1, "another file begins anew");
+}
+
 /// It says that somebody is there, and not that records are accepted: nothing is dead-lettered for it (rules c, d).
 #[test]
 fn a_probe_without_a_record_counts_as_no_accepted_one() {
