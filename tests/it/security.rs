@@ -58,6 +58,11 @@ impl Scene {
     }
 }
 
+/// How a user signs on whose password is the secret `kafka`.
+fn sasl(mechanism: &str, user: &str) -> String {
+    format!("sasl: {{ mechanism: {mechanism}, username: {user}, password: \"${{secret:kafka}}\" }}")
+}
+
 /// What `/api/health` gives as reasons of the stage, one a line.
 async fn reasons(weir: &Weir) -> String {
     let (_, body) = weir.get("/api/health").await.unwrap_or_default();
@@ -113,9 +118,6 @@ async fn whoever_the_broker_knows_is_let_in() {
         broker.allow(user, "let-in");
     }
     let tls = format!("tls: {{ ca: {} }}", broker.ca());
-    let by = |mechanism: &str, user: &str| {
-        format!("sasl: {{ mechanism: {mechanism}, username: {user}, password: \"${{secret:kafka}}\" }}")
-    };
     for (test, listener, mechanism, with_tls) in [
         ("let-in-256", SIGNED, "SCRAM-SHA-256", false),
         ("let-in-512", SIGNED, "SCRAM-SHA-512", false),
@@ -125,7 +127,7 @@ async fn whoever_the_broker_knows_is_let_in() {
     ] {
         let (user, password) = if mechanism == "PLAIN" { PLAIN } else { (user, password) };
         let mut scene = Scene::set(test, broker, listener).await.secret("kafka", password);
-        scene = scene.signs_on(&by(mechanism, user));
+        scene = scene.signs_on(&sasl(mechanism, user));
         if with_tls {
             scene = scene.signs_on(&tls);
         }
@@ -152,9 +154,7 @@ async fn a_wrong_password_is_said_and_mended_by_itself() {
     broker.user(user, "SHA-512", "another-word");
     broker.allow(user, "wrong-password");
     let scene = Scene::set("wrong-password", broker, SIGNED).await.secret("kafka", "weirs-word-51cd");
-    let sasl =
-        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
-    let scene = scene.signs_on(&sasl);
+    let scene = scene.signs_on(&sasl("SCRAM-SHA-512", user));
     let weir = scene.site.start("one").await;
     says(&weir, "kafka", "Kafka does not let this user in").await;
     assert!(!reasons(&weir).await.contains("weirs-word"), "never the password");
@@ -192,9 +192,7 @@ async fn rights_that_are_taken_away_and_given_back_under_load_lose_nothing() {
     for right in [&read, &member, &write] {
         broker.rule("--add", user, right);
     }
-    let sasl =
-        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
-    let scene = scene.signs_on(&sasl);
+    let scene = scene.signs_on(&sasl("SCRAM-SHA-512", user));
     let Scene { run, receiver, site } = &scene;
     // One in twenty is refused for good, and goes to the DLQ.
     receiver.script(|seen| {
@@ -271,9 +269,8 @@ async fn a_broker_whose_certificate_has_expired_is_not_trusted_until_it_has_anot
     broker.user(user, "SHA-512", "worn-word");
     broker.allow(user, "worn");
     let scene = Scene::set("worn", broker, WORN).await.secret("kafka", "worn-word");
-    let sasl =
-        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
-    let scene = scene.signs_on(&sasl).signs_on(&format!("tls: {{ ca: {} }}", broker.ca()));
+    let scene =
+        scene.signs_on(&sasl("SCRAM-SHA-512", user)).signs_on(&format!("tls: {{ ca: {} }}", broker.ca()));
     let weir = scene.site.start("one").await;
     says(&weir, "kafka", "certificate expired").await;
     let lines = lines_in(&scene.site, Duration::from_secs(10)).await;
@@ -289,9 +286,7 @@ async fn a_broker_whose_certificate_has_expired_is_not_trusted_until_it_has_anot
 async fn each_fault_of_a_certificate_has_its_reason() {
     let broker = secured();
     let scene = Scene::set("unknown-authority", broker, SEALED).await.secret("kafka", "none");
-    let scene = scene
-        .signs_on("tls: {}")
-        .signs_on("sasl: { mechanism: SCRAM-SHA-512, username: nobody, password: \"${secret:kafka}\" }");
+    let scene = scene.signs_on("tls: {}").signs_on(&sasl("SCRAM-SHA-512", "nobody"));
     let weir = scene.site.start("one").await;
     says(&weir, "kafka", "TLS with Kafka fails: ").await;
     assert!(reasons(&weir).await.contains("could not be verified"), "{}", reasons(&weir).await);
@@ -418,9 +413,7 @@ async fn a_right_that_is_missing_at_the_start_is_named_and_waited_for() {
     broker.user(user, "SHA-256", "late-word");
     let scene = Scene::set("late", broker, SIGNED).await.secret("kafka", "late-word");
     let (topic, group) = (scene.run.name.clone(), format!("weir.{}", scene.run.name));
-    let sasl =
-        format!("sasl: {{ mechanism: SCRAM-SHA-256, username: {user}, password: \"${{secret:kafka}}\" }}");
-    let scene = scene.signs_on(&sasl);
+    let scene = scene.signs_on(&sasl("SCRAM-SHA-256", user));
     let weir = scene.site.start("one").await;
     says(&weir, "kafka", &format!("reading {topic} is not allowed")).await;
     assert!(reasons(&weir).await.lines().all(|line| !line.starts_with("topic_missing")), "not known");
@@ -445,9 +438,7 @@ async fn an_output_that_may_not_be_written_holds_the_stage_until_it_may() {
     let out = format!("{topic}.out");
     broker.kafka.create(&out, 1, &[]).await;
     broker.rule("--add", user, &["--operation", "Read", "--topic", &topic, "--group", &group]);
-    let sasl =
-        format!("sasl: {{ mechanism: SCRAM-SHA-512, username: {user}, password: \"${{secret:kafka}}\" }}");
-    let Scene { run, site, .. } = scene.signs_on(&sasl);
+    let Scene { run, site, .. } = scene.signs_on(&sasl("SCRAM-SHA-512", user));
     let yaml = format!("source: {{ topic: {topic}, start: earliest }}\npublish: {{ topic: {out} }}\n");
     let site = site.pipeline(&topic, &yaml);
     let records: Vec<(String, String)> =

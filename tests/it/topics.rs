@@ -14,17 +14,14 @@ use crate::delivery::{PARTITIONS, Stage};
 use crate::support::kafka::Kafka;
 use crate::support::receiver::status;
 use crate::support::run::until;
-use crate::support::weir::Site;
 
 /// A stage whose file says more about its source.
 async fn stage_with(test: &str, source: &str) -> Stage {
-    let Stage { group, run, kafka, topic, receiver, site } = Stage::set(test, "", |_| status(200)).await;
-    let yaml =
-        format!("source: {{ topic: {topic}, {source} }}\nhandler: {}\ndlq: {topic}.dlq\n", receiver.url());
-    // The site's folder is the run's: the first has to be gone.
-    drop(site);
-    let site = Site::new(&run, kafka).pipeline(&topic, &yaml);
-    Stage { group, run, kafka, topic, receiver, site }
+    let mut stage = Stage::set(test, "", |_| status(200)).await;
+    let (topic, url) = (stage.topic.clone(), stage.receiver.url());
+    let yaml = format!("source: {{ topic: {topic}, {source} }}\nhandler: {url}\ndlq: {topic}.dlq\n");
+    stage.site = stage.site.pipeline(&topic, &yaml);
+    stage
 }
 
 async fn delete(kafka: &Kafka, topic: &str) {

@@ -35,6 +35,11 @@ const RESERVED_STARTS: [&str; 3] = ["webhook-", "weir-", "proxy-"];
 /// Never taken from a record, whatever the pattern.
 const NEVER_FORWARDED: [&str; 3] = ["authorization", "cookie", "set-cookie"];
 
+/// Who asks: the value of `user-agent`.
+pub(super) fn user_agent() -> HeaderValue {
+    HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION")))
+}
+
 /// Whether Weir or HTTP itself writes this header.
 fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || RESERVED_STARTS.iter().any(|start| name.starts_with(start))

@@ -17,7 +17,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::headers::header_value;
+use super::headers::{header_value, user_agent};
 use super::request::Prepared;
 use super::retry_after::retry_after;
 use super::spec::Auth;
@@ -162,7 +162,7 @@ impl Tokens {
         let headers = request.headers_mut();
         headers.insert(HOST, self.target.origin.authority.clone());
         headers.insert(AUTHORIZATION, self.client.clone());
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, user_agent());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(self.form.len()));

@@ -11,6 +11,7 @@ use http_body_util::Full;
 use tracing::debug;
 
 use super::Webhook;
+use super::headers::user_agent;
 use super::request::Prepared;
 use super::spec::Probe;
 use super::url::{Target, UrlPlan};
@@ -45,7 +46,7 @@ impl Bare {
         *request.uri_mut() = self.target.uri.clone();
         let all = request.headers_mut();
         all.insert(HOST, self.target.origin.authority.clone());
-        all.insert(USER_AGENT, HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))));
+        all.insert(USER_AGENT, user_agent());
         for (name, value) in headers {
             all.insert(name, value.clone());
         }

@@ -16,7 +16,7 @@ use vrl::value::Value;
 use super::body::{BodyPlan, Sent, compress};
 use super::cloudevent::{About, CloudEvents};
 use super::connect::Origin;
-use super::headers::{Headers, header_value};
+use super::headers::{Headers, header_value, user_agent};
 use super::sign::Signer;
 use super::spec::Compress;
 use super::url::{Target, UrlPlan};
@@ -152,7 +152,7 @@ impl Plan {
     pub(super) fn finish(&self, content: Content, attempt: &Attempt<'_>) -> Result<Prepared, Failure> {
         let Content { target, body, media_type, mut headers, mut asked } = content;
         headers.insert(HOST, target.origin.authority.clone());
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, user_agent());
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(media_type) = media_type {
             headers.insert(CONTENT_TYPE, media_type);
