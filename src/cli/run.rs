@@ -87,17 +87,24 @@ pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> R
     block_on(until_stopped(config, &loaded))?
 }
 
-/// How the clusters are reached that pipelines use; the default one also where nothing uses it yet.
+/// How the clusters are reached that pipelines use; the default one where none uses any, so that its state shows.
 fn clusters(loaded: &Loaded) -> Result<BTreeMap<String, ClusterConfig>, CliError> {
     let mut used = loaded.clusters();
     let settings = &loaded.settings.clusters;
-    if used.is_empty() || settings.get(DEFAULT_CLUSTER).is_some_and(|own| !own.brokers.is_empty()) {
+    let has_brokers = |name: &str| settings.get(name).is_some_and(|cluster| !cluster.brokers.is_empty());
+    let named = settings.len() > 1;
+    if used.is_empty() && (has_brokers(DEFAULT_CLUSTER) || !named) {
         used.insert(DEFAULT_CLUSTER);
     }
     let configs = used.into_iter().map(|name| {
         let Some(cluster) = settings.get(name).filter(|cluster| !cluster.brokers.is_empty()) else {
-            let help = "set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`";
-            return Err(CliError::new(Exit::BadConfig, format!("no Kafka is configured: {help}")));
+            let said = if name == DEFAULT_CLUSTER {
+                "no Kafka is configured: set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`"
+                    .to_owned()
+            } else {
+                format!("the Kafka cluster `{name}` is not configured: add it to kafka.clusters in weir.yaml")
+            };
+            return Err(CliError::new(Exit::BadConfig, said));
         };
         let token_source = loaded.token_sources.get(name).cloned();
         let cluster = Cluster {

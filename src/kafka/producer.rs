@@ -2,26 +2,22 @@
 //! record is written when its delivery report says so, never before. A client that has failed for good, or whose credentials
 //! are worn out, is made anew (D6, G14).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+mod live;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
+use rdkafka::producer::Producer as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
-use super::credentials::Credentials;
-use super::librdkafka::Lines;
 use super::options::{self, Cluster};
 use super::{KafkaError, raw};
 use crate::event::Outgoing;
-use crate::telemetry::clock;
+use live::{Live, POLL_FOR};
 
 /// How long a record may wait for room in the producer's queue.
 const ROOM_WITHIN: Duration = Duration::from_secs(120);
@@ -38,11 +34,6 @@ pub struct Written {
     pub offset: i64,
 }
 
-/// One poll of the thread that serves a client's delivery reports. rdkafka spins through the last millisecond of each, so
-/// it is not short; a client takes as long to end.
-const POLL_FOR: Duration = Duration::from_millis(250);
-/// How often it is looked at why a client is kept out.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long a client that has failed for good may take to give its last delivery reports.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
@@ -57,12 +48,6 @@ pub struct Producer {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Shared").field(&self.client_id).finish()
-    }
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").finish_non_exhaustive()
     }
 }
 
@@ -81,114 +66,8 @@ struct Shared {
     remaking: Mutex<()>,
 }
 
-/// A client, and the thread that serves its delivery reports.
-struct Live {
-    client: Arc<BaseProducer<Context>>,
-    /// The files that it was made with.
-    credentials: Credentials,
-    /// Why it is not let in, where the files are others now.
-    worn_out: Arc<OnceLock<KafkaError>>,
-    /// Bytes of the records without a report.
-    bytes: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    polling: Option<JoinHandle<()>>,
-}
-
-impl Live {
-    fn start(cluster: &Cluster, client_id: &str, reported: &Arc<Notify>) -> Result<Live, KafkaError> {
-        let (bytes, worn_out) = (Arc::default(), Arc::new(OnceLock::new()));
-        let (credentials, kept_out) =
-            (Credentials::read(cluster), Arc::<ArcSwapOption<KafkaError>>::default());
-        let context = Context {
-            name: client_id.to_owned(),
-            lines: Lines::new(client_id),
-            reported: Arc::clone(reported),
-            bytes: Arc::clone(&bytes),
-            kept_out: Arc::clone(&kept_out),
-        };
-        let client: BaseProducer<Context> =
-            options::producer(cluster, client_id).create_with_context(context)?;
-        let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
-        let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
-        let (cluster, made_with, worn) = (cluster.clone(), credentials.clone(), Arc::clone(&worn_out));
-        let (mut told, mut looked) = (0, clock::now());
-        let polling = std::thread::Builder::new().name("kafka-producer".into()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                if let Some(tokens) = &cluster.tokens {
-                    tokens.tell(polled.client(), &mut told);
-                }
-                polled.poll(POLL_FOR);
-                if looked.elapsed() >= LOOK_EVERY {
-                    looked = clock::now();
-                    let why = kept_out.load_full();
-                    if let Some(why) = why.and_then(|error| made_with.worn_out(&cluster, &error)) {
-                        worn.get_or_init(|| why);
-                    }
-                }
-            }
-        });
-        let polling = polling.map_err(|_| KafkaError::timed_out("starting the producer's thread"))?;
-        Ok(Live { client, credentials, worn_out, bytes, stop, polling: Some(polling) })
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(polling) = self.polling.take()
-            && polling.join().is_err()
-        {
-            error!("the thread of a producer panicked");
-        }
-    }
-}
-
 type Completion = oneshot::Sender<Result<Written, KafkaError>>;
 type Report = oneshot::Receiver<Result<Written, KafkaError>>;
-
-struct Context {
-    name: String,
-    lines: Lines,
-    reported: Arc<Notify>,
-    bytes: Arc<AtomicUsize>,
-    /// Why it was kept out last, until a record is written: librdkafka does not repeat it.
-    kept_out: Arc<ArcSwapOption<KafkaError>>,
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        let found = KafkaError { message: reason.to_owned(), ..error.clone().into() };
-        if found.means_refused() || found.means_unreachable() {
-            self.kept_out.store(Some(Arc::new(found)));
-        }
-        debug!(client = self.name, %error, reason, "kafka client error");
-    }
-
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        self.lines.write(level as i32, facility, message);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Completion>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, completion: Box<Completion>) {
-        let message = match result {
-            Ok(message) | Err((_, message)) => message,
-        };
-        self.bytes.fetch_sub(message.key_len() + message.payload_len(), Ordering::Relaxed);
-        if result.is_ok() && self.kept_out.load().is_some() {
-            self.kept_out.store(None);
-        }
-        let written = match result {
-            Ok(message) => Ok(Written { partition: message.partition(), offset: message.offset() }),
-            Err((error, _)) => Err(KafkaError::from(error.clone())),
-        };
-        // Who waited may have been cancelled: the record is written all the same.
-        completion.send(written).ok();
-        self.reported.notify_waiters();
-    }
-}
 
 impl Producer {
     /// Makes the client; it connects by itself.
@@ -278,11 +157,7 @@ impl Producer {
     /// is waited out (M7), at most 120 s. An error that is `fatal` means that the client is another one now: send again.
     pub async fn begin(&self, record: &Outgoing) -> Result<Sending, KafkaError> {
         let room = self.room_for(record).await?;
-        let mut live = self.shared.live.load_full();
-        if let Some(why) = live.worn_out.get() {
-            self.shared.remake(Arc::clone(&live), why);
-            live = self.shared.live.load_full();
-        }
+        let live = self.shared.live();
         match self.enqueue(&live, record).await {
             Ok(report) => Ok(Sending { shared: Arc::clone(&self.shared), live, report, room }),
             Err(error) => Err(self.shared.or_fatal(live, error)),
@@ -296,13 +171,7 @@ impl Producer {
         let size = size(record);
         loop {
             let reported = self.shared.reported.notified();
-            // Before, since the report may come before the call returns.
-            live.bytes.fetch_add(size, Ordering::Relaxed);
-            let produced = raw::produce(live.client.client(), record, completion);
-            if produced.is_err() {
-                live.bytes.fetch_sub(size, Ordering::Relaxed);
-            }
-            match produced {
+            match live.produce(record, size, completion) {
                 Ok(()) => return Ok(report),
                 Err((error, back)) if error.code == RDKafkaErrorCode::QueueFull => {
                     completion = back;
@@ -325,7 +194,7 @@ impl Producer {
 
     /// Bytes of keys and values of the records that have no report yet, and how many there may be.
     pub fn memory(&self) -> (usize, usize) {
-        (self.both().map(|live| live.bytes.load(Ordering::Relaxed)).sum(), self.shared.queue)
+        (self.both().map(|live| live.bytes()).sum(), self.shared.queue)
     }
 
     /// How many records have no report yet.
@@ -367,23 +236,31 @@ fn size(record: &Outgoing) -> usize {
 }
 
 impl Shared {
-    /// What went wrong; where the client cannot go on why, and another one is made.
+    /// What went wrong; where the client has failed for good that, and another one is made.
     fn or_fatal(&self, live: Arc<Live>, error: KafkaError) -> KafkaError {
         match raw::fatal_error(live.client.client()) {
             Some(fatal) => {
                 self.remake(live, &fatal);
                 fatal
             }
-            None => {
-                if let Some(why) = live.credentials.worn_out(&self.cluster, &error) {
-                    self.remake(live, &why);
-                }
-                error
-            }
+            None => error,
         }
     }
 
-    /// Puts a new client in the place of one that cannot go on, unless somebody has.
+    /// The client of the moment: the one that took the place of another, where one did.
+    fn live(&self) -> Arc<Live> {
+        let live = self.live.load_full();
+        let Some(next) = live.next() else { return live };
+        let before = self.live.compare_and_swap(&live, next);
+        // Who was first ends the one before.
+        if Arc::ptr_eq(&before, &live) {
+            drop(before);
+            self.end(live);
+        }
+        self.live.load_full()
+    }
+
+    /// Puts a new client in the place of one that has failed for good, unless somebody has.
     fn remake(&self, dead: Arc<Live>, why: &KafkaError) {
         let _one = self.remaking.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&self.live.load(), &dead) {
@@ -392,18 +269,24 @@ impl Shared {
         let client = &self.client_id;
         match Live::start(&self.cluster, client, &self.reported) {
             Ok(new) => {
-                error!(client, %why, "the producer cannot go on: a new one takes its place");
+                error!(client, %why, "the producer has failed for good: a new one takes its place");
                 self.live.store(Arc::new(new));
             }
             Err(error) => {
-                error!(client, %why, %error, "the producer cannot go on, and no new one can be made; trying again");
+                error!(client, %why, %error, "the producer has failed for good, and no new one can be made; trying again");
                 return;
             }
         }
+        self.end(dead);
+    }
+
+    /// Ends a client that nobody sends with any more, on a thread of its own: ending blocks.
+    fn end(&self, dead: Arc<Live>) {
+        let client = &self.client_id;
         let end = move || {
             // What is left has failed with it, and whoever sent it hears that.
             dead.client.flush(LAST_REPORTS).ok();
-            // Ended here, not by the last task that still sends with it: ending blocks.
+            // Ended here, not by the last task that still waits for a report of it.
             let mut dead = dead;
             while let Err(shared) = Arc::try_unwrap(dead) {
                 dead = shared;
@@ -411,7 +294,7 @@ impl Shared {
             }
         };
         if let Err(error) = std::thread::Builder::new().name("kafka-producer-end".into()).spawn(end) {
-            warn!(client, %error, "no thread to end the failed producer on");
+            warn!(client, %error, "no thread to end a producer on");
         }
     }
 }
@@ -444,6 +327,43 @@ mod tests {
         // The in-process broker writes a record again whose answer was late, so the offset is not just the next one.
         assert!(producer.send(&record).await.unwrap().offset > first, "written by the new client");
         tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(10))).await.unwrap().unwrap();
+    }
+
+    /// What was handed over before has its end first, so that nothing overtakes it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_client_whose_files_were_renewed_ends_its_records_before_another_takes_its_place() {
+        let folder = std::env::temp_dir().join(format!("weir-renewed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("ca.pem");
+        std::fs::write(&file, "one").unwrap();
+        let mut cluster = Embedded::start().unwrap().cluster();
+        cluster.brokers = "127.0.0.1:1".to_owned();
+        cluster.properties.insert("ssl.ca.location".to_owned(), file.display().to_string());
+        let producer = Producer::build(&cluster, "test").unwrap();
+        let record = Outgoing {
+            topic: "out".into(),
+            partition: None,
+            key: None,
+            value: Some("v".into()),
+            headers: Vec::new(),
+            timestamp: None,
+        };
+        let before = producer.shared.live();
+        let queued = producer.begin(&record).await.unwrap();
+        std::fs::write(&file, "two").unwrap();
+        let error =
+            tokio::time::timeout(Duration::from_secs(30), queued.written()).await.unwrap().unwrap_err();
+        assert_eq!(error.code, RDKafkaErrorCode::PurgeQueue, "{error}");
+        let replaced = async {
+            while Arc::ptr_eq(&producer.shared.live(), &before) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), replaced).await.unwrap();
+        assert_eq!(before.client.in_flight_count(), 0);
+        assert!(producer.begin(&record).await.is_ok(), "the new one takes records");
+        assert_eq!(producer.in_flight(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

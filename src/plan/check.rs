@@ -56,18 +56,25 @@ pub struct Given<'a> {
     pub memory: u64,
     /// The clusters of weir.yaml by name.
     pub clusters: &'a BTreeMap<String, ClusterSettings>,
+    /// The labels of the pipelines that the instance takes; empty: all.
+    pub labels: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Given<'a> {
     /// What the settings of a process give.
     pub fn of(settings: &'a Settings) -> Given<'a> {
-        Given { references: &settings.references, memory: settings.memory, clusters: &settings.clusters }
+        Given {
+            references: &settings.references,
+            memory: settings.memory,
+            clusters: &settings.clusters,
+            labels: &settings.run_labels,
+        }
     }
 }
 
 /// Checks all files that are loaded together.
 pub fn check(files: &[PipelineFile], given: Given<'_>, findings: &mut Vec<Diagnostic>) {
-    let Given { references, memory, clusters } = given;
+    let Given { references, memory, clusters, labels } = given;
     let read: Vec<(&Document, Option<&Pipeline>)> =
         files.iter().filter_map(|file| Some((file.document.as_ref()?, file.spec.as_ref()))).collect();
     let mut placed = Vec::new();
@@ -84,6 +91,10 @@ pub fn check(files: &[PipelineFile], given: Given<'_>, findings: &mut Vec<Diagno
             let cluster = stage.source.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
             let cluster = references.resolve(cluster).map_or(cluster.to_owned(), |it| it.expose().to_owned());
             let placed_stage = Placed { service, cluster, stage, document, at };
+            // Another instance takes it, and knows other clusters.
+            if labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value)) {
+                clusters::check(&placed_stage, clusters, references, findings);
+            }
             advice::stage(&placed_stage, spec, findings);
             placed.push(placed_stage);
         }
@@ -95,6 +106,5 @@ pub fn check(files: &[PipelineFile], given: Given<'_>, findings: &mut Vec<Diagno
         let of_cluster: Vec<_> = placed.iter().filter(|placed| placed.cluster == cluster).collect();
         graph::check(&of_cluster, references, findings);
     }
-    clusters::check(&placed, clusters, references, findings);
     memory::check(&placed, memory, findings);
 }

@@ -46,11 +46,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Makes them. An unreachable broker is no error.
-    pub(super) fn build(name: String, config: ClusterConfig) -> Result<Clients, KafkaError> {
+    /// Makes them; the queue of each producer takes so many bytes. An unreachable broker is no error.
+    pub(super) fn build(name: String, config: ClusterConfig, queue: u64) -> Result<Clients, KafkaError> {
+        let mut cluster = config.cluster.clone();
+        let kilobytes = (queue / 1024).to_string();
+        cluster.properties.entry("queue.buffering.max.kbytes".to_owned()).or_insert(kilobytes);
         let outputs = Outputs {
-            records: Producer::build(&config.cluster, "weir-producer")?,
-            dead_letters: Producer::build(&config.cluster, "weir-dlq-producer")?,
+            records: Producer::build(&cluster, "weir-producer")?,
+            dead_letters: Producer::build(&cluster, "weir-dlq-producer")?,
         };
         let admin = Admin::build(&config.cluster, "weir-admin")?;
         Ok(Clients { name, config, admin, outputs, seen: watch::Seen::default() })

@@ -25,7 +25,6 @@ use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
 use crate::plan::Plan;
 use crate::settings::memory as memory_share;
-use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
 use cluster::Clients;
 pub use cluster::ClusterConfig;
@@ -39,6 +38,9 @@ const MIN_RESERVE: usize = 1 << 20;
 const MAX_RESERVE: usize = 32 << 20;
 /// What a stage may hold of records with what it borrows.
 const MAX_RECORDS: usize = 64 << 20;
+/// What the queue of a producer takes at least, a quarter of which a stage may fill, and at most (M7).
+const MIN_QUEUE: u64 = 8 << 20;
+const MAX_QUEUE: u64 = 64 << 20;
 /// How long the poll threads may take beyond the grace: their last commit and their close.
 const BEYOND_GRACE: Duration = Duration::from_secs(20);
 /// How long what was handed to the producers may take to be acknowledged at a stop.
@@ -78,6 +80,12 @@ impl Config {
         (self.records() / 2 / consumers.max(1)).clamp(MIN_RESERVE, MAX_RESERVE)
     }
 
+    /// Bytes that the queue of each producer takes: a quarter of the memory, divided by the two of each cluster (M7).
+    fn producer_queue(&self) -> u64 {
+        let producers = u64::try_from(self.clusters.len().max(1)).unwrap_or(u64::MAX).saturating_mul(2);
+        (self.memory / 4 / producers).clamp(MIN_QUEUE, MAX_QUEUE)
+    }
+
     /// How many consumers fit into the memory.
     fn most_consumers(&self) -> usize {
         memory_share::most_consumers(self.memory)
@@ -114,9 +122,10 @@ impl Runtime {
         metrics: &Arc<Metrics>,
         on_finished: Option<&OnFinished>,
     ) -> Result<Runtime, KafkaError> {
+        let queue = config.producer_queue();
         let clusters = std::mem::take(&mut config.clusters).into_iter();
         let clusters: Vec<Clients> =
-            clusters.map(|(name, cluster)| Clients::build(name, cluster)).collect::<Result<_, _>>()?;
+            clusters.map(|(name, cluster)| Clients::build(name, cluster, queue)).collect::<Result<_, _>>()?;
         let mut runtime = Runtime {
             config,
             clusters,
@@ -214,13 +223,15 @@ impl Runtime {
         let was_forced = force.is_cancelled();
         force.cancel();
         let flushed = tokio::task::spawn_blocking(move || {
-            let until = clock::now() + if was_forced { Duration::ZERO } else { FLUSH };
-            // Every one is flushed, also behind one that was not.
-            let flushed: Vec<_> = clusters
-                .iter()
-                .map(|cluster| cluster.flush(until.saturating_duration_since(clock::now())))
-                .collect();
-            flushed.iter().all(|flushed| *flushed)
+            let within = if was_forced { Duration::ZERO } else { FLUSH };
+            // At the same time: one that does not answer takes no time of the others.
+            std::thread::scope(|scope| {
+                let flushes: Vec<_> =
+                    clusters.iter().map(|cluster| scope.spawn(move || cluster.flush(within))).collect();
+                let flushed: Vec<bool> =
+                    flushes.into_iter().map(|flush| flush.join().unwrap_or(false)).collect();
+                flushed.iter().all(|flushed| *flushed)
+            })
         });
         let flushed = flushed.await.unwrap_or(false);
         tasks.close();

@@ -158,9 +158,12 @@ impl Watch {
                         warn!(cluster = self.cluster, %topic, "the topic was deleted and made again");
                     }
                     for reader in self.readers.iter().filter(|reader| reader.reads(topic)) {
-                        // Partitions that were assigned while it was missing wait for this.
-                        if reader.engine.saw_topic(topic, true) || made_again {
+                        let was_missing = reader.engine.saw_topic(topic, true);
+                        if made_again {
                             reader.poll.look_up_again(topic);
+                        } else if was_missing {
+                            // Partitions that were assigned while it was missing wait for this.
+                            reader.poll.look_up_missing(topic);
                         }
                     }
                 }

@@ -32,15 +32,16 @@ impl<I: Intake> Poller<I> {
     /// up only.
     fn look_up_anew(&mut self, now: Instant) {
         if self.look_again_at.take_if(|at| now >= *at).is_some() {
-            self.asks.aside().for_each(|partition| self.handle.look_up_again(&partition.topic));
+            self.asks.aside().for_each(|partition| self.handle.look_up_missing(&partition.topic));
         }
         let Ok(mut stale) = self.handle.stale.lock() else { return };
         if stale.is_empty() || self.stopping {
             return;
         }
-        let of_them = |p: &&Partition| stale.iter().any(|topic| **topic == *p.topic);
-        let partitions: BTreeSet<&Partition> =
-            self.parts.keys().chain(self.asks.aside()).filter(of_them).collect();
+        let all_of = |p: &&Partition| stale.iter().any(|one| !one.missing_only && *one.topic == *p.topic);
+        let some_of = |p: &&Partition| stale.iter().any(|one| *one.topic == *p.topic);
+        let whole = self.parts.keys().filter(all_of);
+        let partitions: BTreeSet<&Partition> = whole.chain(self.asks.aside().filter(some_of)).collect();
         let partitions: Vec<Partition> = partitions.into_iter().cloned().collect();
         if !partitions.is_empty() && !self.asks.is_quiet() {
             drop(stale);
@@ -229,6 +230,10 @@ impl<I: Intake> Poller<I> {
             }
         }
         self.gone(&gone, &missing, now);
+        // A topic is there of which others were not: they may be by now.
+        if self.asks.aside().any(|aside| there.iter().any(|partition| partition.topic == aside.topic)) {
+            self.look_again_at.get_or_insert(now + LOOK_AGAIN);
+        }
         if !finding.again {
             self.assign(&starts);
             self.asks.answer();
@@ -246,7 +251,7 @@ impl<I: Intake> Poller<I> {
         self.asks.not_there(partitions);
         if partitions.iter().any(|partition| !missing.contains(&partition.topic)) {
             warn!(group = self.options.consumer.group, partitions = %join(partitions), "assigned and not there; looking again");
-            self.look_again_at = Some(now + LOOK_AGAIN);
+            self.look_again_at.get_or_insert(now + LOOK_AGAIN);
         }
         for topic in missing {
             self.intake.trouble(Trouble::TopicMissing(Arc::clone(topic)), now);

@@ -80,12 +80,20 @@ pub struct PollHandle {
     stop: Arc<AtomicU8>,
     grace: Arc<Mutex<Duration>>,
     /// Topics whose partitions are to be looked up anew.
-    stale: Arc<Mutex<Vec<String>>>,
+    stale: Arc<Mutex<Vec<Stale>>>,
     /// What to subscribe to from now on.
     topics: Arc<Mutex<Option<Vec<String>>>>,
     /// Makes the client fail for good.
     #[cfg(test)]
     fail: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// A topic of which something is to be looked up anew.
+#[derive(Debug, PartialEq, Eq)]
+struct Stale {
+    topic: String,
+    /// Only the partitions that were not there.
+    missing_only: bool,
 }
 
 impl PollHandle {
@@ -104,8 +112,19 @@ impl PollHandle {
     /// What is known of a topic's partitions is dropped, and they are looked up anew: it has another id now (B3), or its log
     /// does not hold what was to be read (B2).
     pub fn look_up_again(&self, topic: &str) {
-        if let Ok(mut stale) = self.stale.lock() {
-            stale.push(topic.to_owned());
+        self.look_up(Stale { topic: topic.to_owned(), missing_only: false });
+    }
+
+    /// Those partitions of a topic are looked up that were not there when they were; the others go on.
+    pub fn look_up_missing(&self, topic: &str) {
+        self.look_up(Stale { topic: topic.to_owned(), missing_only: true });
+    }
+
+    fn look_up(&self, what: Stale) {
+        if let Ok(mut stale) = self.stale.lock()
+            && !stale.contains(&what)
+        {
+            stale.push(what);
         }
         self.queue.load().wake();
     }

@@ -169,7 +169,9 @@ fn what_check_has_said_is_not_said_again() {
     let file = PipelineFile::parse(&span::Source::new("a.yaml", text), &mut findings);
     let references = References::default();
     let clusters = BTreeMap::from([(DEFAULT_CLUSTER.to_owned(), ClusterSettings::default())]);
-    let given = check::Given { references: &references, memory: 1 << 30, clusters: &clusters };
+    let labels = BTreeMap::new();
+    let given =
+        check::Given { references: &references, memory: 1 << 30, clusters: &clusters, labels: &labels };
     check::check(std::slice::from_ref(&file), given, &mut findings);
     let said = findings.len();
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());

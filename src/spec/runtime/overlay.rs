@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Spec;
 use crate::spec::diagnostic::{Diagnostic, Label, did_you_mean};
 use crate::spec::span::{Source, Span};
-use crate::spec::tree::{Document, Path};
+use crate::spec::tree::{Document, Entry, Node, Path, Segment};
 
 /// A value that counts more than that of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,21 @@ pub(super) fn of_environment(
 /// Puts them into the tree; a later one counts more. The value never is a text of the file: it cannot add keys.
 pub(super) fn apply(document: &mut Document, overrides: &[Override]) {
     for one in overrides {
-        document.put(&one.path, &one.value, Source::new(&one.origin, ""));
+        document.put(&written(document, &one.path), &one.value, Source::new(&one.origin, ""));
     }
+}
+
+/// A path as the file spells it: a variable cannot have the `-` of a name.
+fn written(document: &Document, path: &Path) -> Path {
+    let mut out = Path::root();
+    for segment in path.segments() {
+        let Segment::Key(key) = segment else { return path.clone() };
+        let entries = document.at(&out).map_or(&[][..], Node::entries);
+        let spelt = |entry: &&Entry| entry.key.replace('-', "_") == *key;
+        let found = entries.iter().find(|entry| entry.key == *key).or_else(|| entries.iter().find(spelt));
+        out = out.then(found.map_or(key.as_str(), |entry| entry.key.as_str()));
+    }
+    out
 }
 
 /// A key of the file. A step of `None` is a key of the user's choice.

@@ -232,6 +232,18 @@ kafka:
 }
 
 #[test]
+fn a_variable_finds_the_cluster_whose_name_it_cannot_spell() {
+    let text = "kafka: { clusters: { eu-west: { brokers: a:1 } } }\n";
+    let variables =
+        [("WEIR_KAFKA_CLUSTERS_EU_WEST_BROKERS", "b:1"), ("WEIR_KAFKA_CLUSTERS_NEW_BROKERS", "c:1")];
+    let (loaded, findings) = loaded(text, &variables, &[]);
+    assert_eq!(findings, "");
+    let clusters = loaded.unwrap().settings.clusters;
+    assert_eq!(clusters.keys().collect::<Vec<_>>(), ["default", "eu-west", "new"]);
+    assert_eq!(clusters["eu-west"].brokers, ["b:1"]);
+}
+
+#[test]
 fn what_is_wrong_with_a_cluster_is_said_where_it_is_written() {
     let text = "\
 kafka:
