@@ -55,7 +55,7 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
     if let Ok(egress) = guard.or_else(|_| Egress::new(&egress::Spec::default(), &[])) {
         let egress = Arc::new(egress);
         findings.extend(super::load::token_sources(loaded, &egress).err().into_iter().flatten());
-        let environment = plan::Environment { references, egress };
+        let environment = plan::Environment { references, egress, schemas: &loaded.settings.schemas };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }

@@ -148,7 +148,7 @@ pub(crate) fn pipelines(
             return Err(CliError::new(Exit::BadConfig, "`sasl` has errors; nothing was started"));
         }
     };
-    let environment = plan::Environment { references, egress };
+    let environment = plan::Environment { references, egress, schemas: &loaded.settings.schemas };
     let compiled: Vec<_> = files
         .iter()
         .filter_map(|file| {

@@ -130,7 +130,7 @@ impl Turn<'_> {
         if stage.looks_into_payload
             && let Body::Raw(raw) = &event.body
         {
-            event.body = Body::Value(stage.source.format.decode(raw.as_ref())?);
+            event.body = Body::Value(stage.source.codec.decode(raw.as_ref())?);
         }
         let id = match &event.body {
             Body::Value(value) if stage.needs_id => Some(event_id(&event, value)),
@@ -385,10 +385,10 @@ impl Turn<'_> {
         if code == Code::Crashed {
             return None;
         }
-        let (event, format) = (&self.job.work.event, self.stage.source.format);
+        let (event, codec) = (&self.job.work.event, &self.stage.source.codec);
         // Where decoding is what panicked, it does so again.
         let id = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &event.body {
-            Body::Raw(raw) => event_id(event, &format.decode(raw.as_ref()).unwrap_or(Value::Null)),
+            Body::Raw(raw) => event_id(event, &codec.decode(raw.as_ref()).unwrap_or(Value::Null)),
             Body::Value(value) => event_id(event, value),
         }));
         id.ok()

@@ -9,6 +9,7 @@ use super::pattern::Pattern;
 use super::place;
 use super::priority::Priority;
 use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
+use crate::codec::Codec;
 use crate::deliver::breaker::Numbers;
 use crate::deliver::{judge, retry};
 use crate::handler::egress::Egress;
@@ -31,6 +32,8 @@ pub struct Environment<'a> {
     pub references: &'a References,
     /// Where handlers may send to.
     pub egress: Arc<Egress>,
+    /// The folder of the schemas.
+    pub schemas: &'a std::path::Path,
 }
 
 /// A name that is not one.
@@ -84,12 +87,12 @@ fn says_it(known: &Diagnostic, found: &Diagnostic) -> bool {
     same && (overlap || said) && Arc::ptr_eq(&a.source, &b.source)
 }
 
-struct Compiler<'a, 'e> {
-    document: &'a Document,
+pub(super) struct Compiler<'a, 'e> {
+    pub(super) document: &'a Document,
     spec: &'a Pipeline,
-    environment: &'a Environment<'e>,
+    pub(super) environment: &'a Environment<'e>,
     revision: &'a Revision,
-    findings: Vec<Diagnostic>,
+    pub(super) findings: Vec<Diagnostic>,
 }
 
 impl Compiler<'_, '_> {
@@ -155,12 +158,14 @@ impl Compiler<'_, '_> {
     fn stage(&mut self, name: Option<&str>, written: &pipeline::Stage, path: &Path) -> Option<Stage> {
         let pipeline = self.spec.pipeline.clone();
         let service = name.map_or_else(|| pipeline.clone(), |name| format!("{pipeline}.{name}"));
-        let source = self.source(&written.source, &service, &path.then("source"));
+        let own = self.codec(written.source.format, written.source.schema.as_ref(), &path.then("source"));
+        let codec = own.clone().unwrap_or(Codec::Json);
+        let source = self.source(&written.source, &service, codec.clone(), &path.then("source"));
         let steps = self.steps(written, path);
         let in_flight = if written.handler.is_some() { MAX_IN_FLIGHT.0 } else { MAX_IN_FLIGHT.1 };
         let max_in_flight =
             written.max_in_flight.map_or(in_flight, |n| usize::try_from(n.get()).unwrap_or(usize::MAX));
-        let publish = self.publish(written, path);
+        let publish = self.publish(written, &codec, path);
         let reads_answer =
             publish.as_ref().is_some_and(|routes| routes.iter().any(Route::reads_response_body));
         let handler = written.handler.as_ref().map(|handler| {
@@ -174,7 +179,7 @@ impl Compiler<'_, '_> {
             };
             self.handler(handler, &context, &path.then("handler"))
         });
-        let priority = self.priority(written, path);
+        let priority = self.priority(written, codec.clone(), path);
         let retry = self.retry(written, path);
         let dlq = written.dlq.as_ref().map(|dlq| {
             let base = self.written_at(path, "dlq");
@@ -186,16 +191,11 @@ impl Compiler<'_, '_> {
                 })
                 .map(|topic| DeadLetters { topic: topic.into() })
         });
-        let written_down = |key: &str| self.document.at(&path.then(key)).is_some();
-        if !written_down("handler") && !written_down("publish") {
-            let label = self.document.label(&path.then("source"), "");
-            let help = "add a `handler` or a `publish`; `handler: log` writes each event to the log";
-            let message = "this stage reads records and does nothing with them";
-            self.findings.push(Diagnostic::error(NOTHING, message, label).with_help(help));
-        }
+        self.does_something(path);
         let (handler, dlq) = (handler.transpose().ok()?, dlq.transpose().ok()?);
-        let (source, steps, retry, publish) = (source?, steps?, retry?, publish?);
-        let looks_into_payload = steps.iter().any(Step::looks_into_payload)
+        let (_, source, steps, retry, publish) = (own?, source?, steps?, retry?, publish?);
+        let looks_into_payload = codec.validates()
+            || steps.iter().any(Step::looks_into_payload)
             || handler.as_ref().is_some_and(|handler| handler.reads_value())
             || publish.iter().any(Route::looks_into_payload);
         let asks_for_id = steps.iter().skip(1).any(Step::reads_id)
@@ -223,7 +223,17 @@ impl Compiler<'_, '_> {
         })
     }
 
-    fn source(&mut self, written: &source::Spec, service: &str, path: &Path) -> Option<Source> {
+    fn does_something(&mut self, path: &Path) {
+        let written_down = |key: &str| self.document.at(&path.then(key)).is_some();
+        if !written_down("handler") && !written_down("publish") {
+            let label = self.document.label(&path.then("source"), "");
+            let help = "add a `handler` or a `publish`; `handler: log` writes each event to the log";
+            let message = "this stage reads records and does nothing with them";
+            self.findings.push(Diagnostic::error(NOTHING, message, label).with_help(help));
+        }
+    }
+
+    fn source(&mut self, written: &source::Spec, service: &str, codec: Codec, path: &Path) -> Option<Source> {
         let one = written.topics.len() == 1 && self.document.at(&path.then("topics")).is_none();
         let mut topics = Vec::new();
         for (at, topic) in written.topics.iter().enumerate() {
@@ -266,7 +276,7 @@ impl Compiler<'_, '_> {
             pattern,
             group,
             start,
-            format: written.format,
+            codec,
             on_tombstone: written.on_tombstone,
             on_out_of_range: written.on_out_of_range,
         })
@@ -289,7 +299,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn resolve(&mut self, text: &str, path: &Path) -> Option<String> {
+    pub(super) fn resolve(&mut self, text: &str, path: &Path) -> Option<String> {
         match self.environment.references.resolve(text) {
             Ok(resolved) => Some(resolved.expose().to_owned()),
             Err(error) => {
@@ -306,10 +316,10 @@ impl Compiler<'_, '_> {
 
     /// `None` where it is wrong; `Some(None)` where there is none.
     #[expect(clippy::option_option, reason = "a key that is left out is not one that is wrong")]
-    fn priority(&mut self, written: &pipeline::Stage, path: &Path) -> Option<Option<Priority>> {
+    fn priority(&mut self, written: &pipeline::Stage, codec: Codec, path: &Path) -> Option<Option<Priority>> {
         let Some(text) = &written.priority else { return Some(None) };
         let base = self.written_at(path, "priority");
-        match Priority::compile(text, written.source.format) {
+        match Priority::compile(text, codec) {
             Ok(priority) if priority.reads_response() => {
                 let label = self.document.label(&base, "no handler has been called yet");
                 let finding = Diagnostic::error(VALUES, "`priority` has no answer to look at", label);
@@ -346,10 +356,18 @@ impl Compiler<'_, '_> {
         steps
     }
 
-    fn publish(&mut self, written: &pipeline::Stage, path: &Path) -> Option<Vec<Route>> {
+    fn publish(&mut self, written: &pipeline::Stage, source: &Codec, path: &Path) -> Option<Vec<Route>> {
         let mut routes = Some(Vec::new());
         for (index, route) in written.publish.0.iter().enumerate() {
-            let place = Place { index, handler: written.handler.is_some(), source: written.source.format };
+            let item = place::item(self.document, &path.then("publish"), index);
+            let own = match route.format.map(|format| self.codec(format, route.schema.as_ref(), &item)) {
+                Some(None) => {
+                    routes = None;
+                    continue;
+                }
+                own => own.flatten(),
+            };
+            let place = Place { index, handler: written.handler.is_some(), source: source.clone(), own };
             match Route::build(route, place, self.environment.references) {
                 Ok(route) => {
                     if let Some(routes) = &mut routes {
@@ -357,7 +375,6 @@ impl Compiler<'_, '_> {
                     }
                 }
                 Err(found) => {
-                    let item = place::item(self.document, &path.then("publish"), index);
                     self.tree_findings(&item, &found);
                     routes = None;
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeadLetters, OnOutOfRange, OnTombstone, Order, Revision, Source, Stage, Start};
-use crate::codec::Format;
+use crate::codec::Codec;
 use crate::deliver::{judge, retry};
 use crate::handler::Handler;
 
@@ -24,7 +24,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
             pattern: None,
             group: "weir.orders".into(),
             start: Start::Earliest,
-            format: Format::Json,
+            codec: Codec::Json,
             on_tombstone: OnTombstone::Skip,
             on_out_of_range: OnOutOfRange::Pause,
         },

@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod pattern;
 mod place;
 mod priority;
+mod schema;
 mod stage;
 
 pub use crate::spec::pipeline::Order;

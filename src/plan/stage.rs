@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::codec::Format;
+use crate::codec::Codec;
 use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
@@ -120,7 +120,7 @@ pub struct Source {
     /// Where a group begins that never committed.
     pub start: Start,
     /// How values are decoded.
-    pub format: Format,
+    pub codec: Codec,
     /// What becomes of null values.
     pub on_tombstone: OnTombstone,
     /// What becomes of an offset that is not in the log.

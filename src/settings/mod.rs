@@ -4,12 +4,14 @@
 pub mod memory;
 mod reference;
 mod environment;
+mod files;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::{SECRET_PREFIX, environment, host_name, secrets};
+pub use files::read_below;
 pub use reference::{ReferenceError, References, Resolved};
 
 /// What a process runs with; every default is settled.

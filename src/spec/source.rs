@@ -7,7 +7,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::form::{TextOrBlock, text_or_block};
-use crate::codec::Format;
+use crate::codec::{Format, SchemaSpec};
 use crate::deliver::judge::OnInvalid;
 
 /// Where a stage's records come from: a topic's name, or a block.
@@ -27,6 +27,9 @@ pub struct Spec {
     pub start: Start,
     /// How values are written.
     pub format: Format,
+    /// The schema of `format: avro`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaSpec>,
     /// What becomes of a record that does not decode.
     pub on_invalid: OnInvalid,
     /// What becomes of null values.
@@ -59,6 +62,8 @@ pub(crate) struct Block {
     /// How values are written. Default `json`.
     #[serde(default)]
     format: Format,
+    /// The schema of `format: avro`.
+    schema: Option<SchemaSpec>,
     /// What becomes of a record that does not decode: `dlq` (default), `pause` or `discard`.
     #[serde(default)]
     on_invalid: OnInvalid,
@@ -121,6 +126,7 @@ impl Spec {
             group: None,
             start: Start::default(),
             format: Format::default(),
+            schema: None,
             on_invalid: OnInvalid::default(),
             on_tombstone: OnTombstone::default(),
             on_out_of_range: OnOutOfRange::default(),
@@ -181,6 +187,7 @@ impl TextOrBlock for Spec {
             group: block.group,
             start: block.start,
             format: block.format,
+            schema: block.schema,
             on_invalid: block.on_invalid,
             on_tombstone: block.on_tombstone,
             on_out_of_range: block.on_out_of_range,

@@ -31,6 +31,7 @@ mod starts;
 mod breaker;
 mod links;
 mod rebalance;
+mod avro;
 mod bad_input;
 mod answers;
 mod rules;

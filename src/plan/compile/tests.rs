@@ -8,6 +8,7 @@ use crate::plan::check;
 use crate::settings::ClusterSettings;
 use crate::spec::diagnostic::{self, short};
 use crate::spec::span;
+use std::path::Path;
 
 fn compiled(text: &str) -> (Option<Plan>, Vec<Diagnostic>) {
     let references = References {
@@ -19,7 +20,7 @@ fn compiled(text: &str) -> (Option<Plan>, Vec<Diagnostic>) {
         ..References::default()
     };
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());
-    let environment = Environment { references: &references, egress };
+    let environment = Environment { references: &references, egress, schemas: Path::new("schemas") };
     let mut findings = Vec::new();
     let source = span::Source::new("a.yaml", text);
     let file = PipelineFile::parse(&source, &mut findings);
@@ -175,7 +176,14 @@ fn what_check_has_said_is_not_said_again() {
     check::check(std::slice::from_ref(&file), given, &mut findings);
     let said = findings.len();
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());
-    assert!(compile(&file, &Environment { references: &references, egress }, &mut findings).is_none());
+    assert!(
+        compile(
+            &file,
+            &Environment { references: &references, egress, schemas: Path::new("schemas") },
+            &mut findings
+        )
+        .is_none()
+    );
     assert_eq!((said, findings.len()), (2, 2), "{:?}", findings.iter().map(short).collect::<Vec<_>>());
 }
 

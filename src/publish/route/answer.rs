@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::percent_decode;
 
-use crate::codec::Format;
-use crate::event::Header;
+use crate::codec::Codec;
+use crate::event::{self, Header};
 use crate::outcome::{Answer, BodyEnd};
 use crate::plan::expr::answer_body;
 
@@ -25,7 +25,7 @@ pub(super) struct Content {
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
 /// The answer's body: a CloudEvent where the answer is one, else the body in the entry's format.
-pub(super) fn content(answer: &Answer, format: Format) -> Result<Content, String> {
+pub(super) fn content(answer: &Answer, codec: &Codec) -> Result<Content, String> {
     if answer.body_end == BodyEnd::Complete && answer.body.is_empty() {
         return Err(
             "the answer has no body; where that is meant write `when: \"%response.body != null\"`".into()
@@ -34,14 +34,14 @@ pub(super) fn content(answer: &Answer, format: Format) -> Result<Content, String
     // A 202 says that somebody will see to it: its body is about that, and no event (Knative's data plane).
     if matches!(answer.status, 200 | 201) {
         if media_type(answer) == "application/cloudevents+json" {
-            return structured(answer);
+            return structured(answer)?.by_schema(codec);
         }
         if answer.header("ce-specversion").is_some() {
-            return binary(answer);
+            return binary(answer)?.by_schema(codec);
         }
     }
     let body = answer_body_checked(answer)?;
-    Ok(Content { value: encode(answer, &body, format)?, ..Content::default() })
+    Ok(Content { value: encode(answer, &body, codec)?, ..Content::default() })
 }
 
 /// The body, where it is whole, readable and not null.
@@ -52,14 +52,14 @@ fn answer_body_checked(answer: &Answer) -> Result<vrl::value::Value, String> {
 
 /// JSON that came as JSON goes on byte for byte, as does text under `text` and anything under `bytes`; text under `json`
 /// becomes a JSON string.
-fn encode(answer: &Answer, body: &vrl::value::Value, format: Format) -> Result<Bytes, String> {
+fn encode(answer: &Answer, body: &vrl::value::Value, codec: &Codec) -> Result<Bytes, String> {
     let came_as_json = is_json(&media_type(answer));
-    match format {
-        Format::Bytes => Ok(answer.body.clone()),
-        Format::Json if came_as_json => Ok(answer.body.clone()),
-        Format::Text if std::str::from_utf8(&answer.body).is_ok() => Ok(answer.body.clone()),
-        Format::Json | Format::Text => {
-            let encoded = format.encode(body, super::MAX_VALUE).map_err(|failure| failure.message)?;
+    match codec {
+        Codec::Bytes => Ok(answer.body.clone()),
+        Codec::Json if came_as_json => Ok(answer.body.clone()),
+        Codec::Text if std::str::from_utf8(&answer.body).is_ok() => Ok(answer.body.clone()),
+        Codec::Json | Codec::Text | Codec::Avro(_) => {
+            let encoded = codec.encode(body, super::MAX_VALUE).map_err(|failure| failure.message)?;
             encoded.ok_or_else(|| "the answer's body is null".to_owned())
         }
     }
@@ -123,6 +123,20 @@ fn structured(answer: &Answer) -> Result<Content, String> {
 }
 
 impl Content {
+    /// The data as the entry's schema has it, where it has one: what is written is what its readers expect.
+    fn by_schema(mut self, codec: &Codec) -> Result<Content, String> {
+        if !codec.validates() {
+            return Ok(self);
+        }
+        let data = event::json::parse(&self.value)
+            .map_err(|error| format!("the answer's CloudEvent has data that is no JSON: {error}"))?;
+        let encoded = codec.encode(&data, super::MAX_VALUE).map_err(|failure| failure.message)?;
+        self.value = encoded.ok_or("the answer's CloudEvent has no data")?;
+        self.headers.retain(|header| header.name != "content-type");
+        self.headers.push(header("content-type", "application/avro"));
+        Ok(self)
+    }
+
     fn attribute(&mut self, name: &str, value: &str) {
         if name == "partitionkey" {
             self.partition_key = Some(value.to_owned());

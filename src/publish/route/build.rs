@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::written::{PartitionBy, Spec};
 use super::{Content, Place, Route, Topic};
-use crate::codec::Format;
+use crate::codec::Codec;
 use crate::plan::expr::{
     Expression, Finding, Part, Predicate, Template, TreeFinding, ValueTemplate, finding,
 };
@@ -34,12 +34,12 @@ impl Route {
         let value = match &spec.value {
             Some(tree) => build.value(tree).map(Content::Template),
             None if place.handler => Some(Content::Answer),
-            None if spec.format.is_some_and(|format| format != place.source) => Some(Content::Encoded),
+            None if place.own.as_ref().is_some_and(|own| *own != place.source) => Some(Content::Encoded),
             None => Some(Content::Event),
         };
-        let format = spec.format.unwrap_or(match value {
-            Some(Content::Event | Content::Encoded) => place.source,
-            Some(Content::Answer | Content::Template(_)) | None => Format::Json,
+        let codec = place.own.clone().unwrap_or_else(|| match value {
+            Some(Content::Event | Content::Encoded) => place.source.clone(),
+            Some(Content::Answer | Content::Template(_)) | None => Codec::Json,
         });
         let partition = match &spec.partition_by {
             PartitionBy::Key => None,
@@ -61,13 +61,13 @@ impl Route {
                     when,
                     key,
                     headers,
-                    format,
+                    codec,
                     value,
                     partition,
                     reads_response_body: false,
                 };
                 route.reads_response_body = route.find_response_body();
-                if !place.handler
+                if !route.place.handler
                     && let Some(key) = route.reads_response()
                 {
                     let what = "this stage has no handler that could answer";

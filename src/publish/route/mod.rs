@@ -11,7 +11,7 @@ use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::Value;
 
 use super::topic;
-use crate::codec::Format;
+use crate::codec::Codec;
 use crate::event::{self, Body, Event, Header, Outgoing, Trace};
 use crate::outcome::{Answer, Code, Failure};
 use crate::plan::expr::{
@@ -37,14 +37,16 @@ pub struct Inputs<'a> {
 }
 
 /// What an entry is built for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Place {
     /// Its index in the list of entries: part of event ids, so it counts from 0 and never changes at run time.
     pub index: usize,
     /// Whether the stage has a handler.
     pub handler: bool,
-    /// The source's format.
-    pub source: Format,
+    /// How the source's values are read and written.
+    pub source: Codec,
+    /// The same of the entry's own `format`; `None` where it has none.
+    pub own: Option<Codec>,
 }
 
 /// One entry, compiled.
@@ -55,7 +57,7 @@ pub struct Route {
     when: Option<Predicate>,
     key: Option<Template>,
     headers: Vec<(Bytes, Template)>,
-    format: Format,
+    codec: Codec,
     value: Content,
     partition: Option<Expression>,
     reads_response_body: bool,
@@ -171,7 +173,7 @@ impl Route {
                 let Some(given) = given else {
                     return Err(Failure::invalid(Code::Answer, "publishing: the answer is not there"));
                 };
-                let content = answer::content(given, self.format)
+                let content = answer::content(given, &self.codec)
                     .map_err(|what| Failure::invalid(Code::Answer, what))?;
                 // Only for an id of its own; what is not JSON has none.
                 let parsed = event::json::parse(&content.value).unwrap_or(Value::Null);
@@ -185,7 +187,7 @@ impl Route {
             (Content::Template(template), _) => {
                 let parsed = template.render(view)?;
                 measure::check(&parsed).map_err(|what| Failure::invalid(Code::Template, what))?;
-                let value = self.format.encode(&parsed, MAX_VALUE)?;
+                let value = self.codec.encode(&parsed, MAX_VALUE)?;
                 Ok(Rendered { value, headers: Vec::new(), partition_key: None, parsed })
             }
             (Content::Event, Body::Raw(value)) => {
@@ -194,7 +196,7 @@ impl Route {
             }
             (Content::Event | Content::Encoded, _) => {
                 let parsed = view.value().clone();
-                let value = self.format.encode(&parsed, MAX_VALUE)?;
+                let value = self.codec.encode(&parsed, MAX_VALUE)?;
                 Ok(Rendered { value, headers: passed_on(event), partition_key: None, parsed })
             }
         }

@@ -1,6 +1,7 @@
 //! H18, H21 and the rules of section 7 at this level.
 
 use super::*;
+use crate::codec::Format;
 use crate::event::{Origin, Topic as SourceTopic};
 use crate::outcome::{BodyEnd, Class};
 use crate::plan::expr::TreeFinding;
@@ -50,9 +51,25 @@ fn references() -> References {
     References { vars: BTreeMap::from([("team".into(), "booking".into())]), ..References::default() }
 }
 
+/// A schema of `{"n": long, "at": string}`.
+fn avro() -> Codec {
+    let text = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"},{"name":"at","type":"string","default":"x"}]}"#;
+    Codec::Avro(crate::codec::Avro::new(text.to_owned(), Vec::new()).unwrap())
+}
+
+fn own(spec: &Spec) -> Option<Codec> {
+    spec.format.map(|format| match format {
+        Format::Json => Codec::Json,
+        Format::Text => Codec::Text,
+        Format::Bytes => Codec::Bytes,
+        Format::Avro => avro(),
+    })
+}
+
 fn built(spec: serde_json::Value, handler: bool) -> Result<Route, Vec<TreeFinding>> {
     let spec: Spec = serde_json::from_value(spec).unwrap();
-    Route::build(&spec, Place { index: 2, handler, source: Format::Json }, &references())
+    let place = Place { index: 2, handler, source: Codec::Json, own: own(&spec) };
+    Route::build(&spec, place, &references())
 }
 
 fn route(spec: serde_json::Value, handler: bool) -> Route {
@@ -408,4 +425,52 @@ proptest! {
             prop_assert!(code.is_none_or(|code| code == Code::Answer));
         }
     }
+}
+
+/// What is written by a schema fits it, wherever it comes from: a template, the event, an answer, an answer that is an event.
+#[test]
+fn a_schema_decides_what_is_written() {
+    let spec = |value: Option<serde_json::Value>| {
+        let mut spec = json!({"topic": "out", "format": "avro"});
+        if let Some(value) = value {
+            spec["value"] = value;
+        }
+        spec
+    };
+    let expected = |record: Outgoing| record.value.unwrap().to_vec();
+    let written = [2, 2, b'x'];
+    let inputs =
+        |answer: Option<&'static Answer>| Inputs { attempts: 1, event_id: None, webhook_id: ID, answer };
+    let render = |route: &Route, event: &Event, answer| {
+        let inputs = inputs(answer);
+        let view = View::of(event, Surroundings { attempts: 1, id: None, answer });
+        route.render(&view, &inputs)
+    };
+    let by_template = route(spec(Some(json!({"n": "{{ .n }}"}))), false);
+    assert_eq!(expected(render(&by_template, &event(r#"{"n": 1}"#), None).unwrap().unwrap()), written);
+    let of_event = route(spec(None), false);
+    assert!(of_event.looks_into_payload());
+    assert_eq!(expected(render(&of_event, &event(r#"{"n": 1}"#), None).unwrap().unwrap()), written);
+    let wrong = render(&of_event, &event(r#"{"n": "one"}"#), None).unwrap_err();
+    assert_eq!(
+        (wrong.code, wrong.message.as_str()),
+        (Code::Schema, "encoding Avro: /n: expected long, got string")
+    );
+
+    let of_answer = route(spec(None), true);
+    let given: &'static Answer = Box::leak(Box::new(answer(200, &[JSON], r#"{"n": 1}"#)));
+    assert_eq!(expected(render(&of_answer, &event("{}"), Some(given)).unwrap().unwrap()), written);
+    let attributes = [("ce-specversion", "1.0"), ("ce-id", "i"), ("ce-source", "/s"), ("ce-type", "t"), JSON];
+    let as_event: &'static Answer = Box::leak(Box::new(answer(200, &attributes, r#"{"n": 1}"#)));
+    let record = render(&of_answer, &event("{}"), Some(as_event)).unwrap().unwrap();
+    let kinds: Vec<_> = record.headers.iter().filter(|header| header.name == "content-type").collect();
+    assert_eq!(kinds.len(), 1);
+    assert_eq!(kinds[0].value.as_deref(), Some(&b"application/avro"[..]));
+    assert_eq!(expected(record), written);
+    let other: &'static Answer = Box::leak(Box::new(answer(200, &attributes, r#"{"m": 1}"#)));
+    let wrong = render(&of_answer, &event("{}"), Some(other)).unwrap_err();
+    assert_eq!(
+        (wrong.code, wrong.message.contains("/n: expected long, it is missing")),
+        (Code::Answer, true)
+    );
 }

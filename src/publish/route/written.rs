@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::codec::Format;
+use crate::codec::{Format, SchemaSpec};
 use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// A topic that is written: after the handler has accepted, or, without a handler, after the transforms.
@@ -27,6 +27,9 @@ pub struct Spec {
     /// How the value is written. Left out: `json`; what is passed on as it is keeps the source's format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// The schema of `format: avro`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaSpec>,
     /// The value, any YAML whose strings may be templates. Left out: the handler's answer; without a handler the event's
     /// value, byte for byte where nothing has looked into it. `null` writes a tombstone.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
