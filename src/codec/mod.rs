@@ -2,17 +2,20 @@
 
 mod avro;
 pub mod json;
+mod json_schema;
 
 use bytes::Bytes;
-use schemars::JsonSchema;
+use schemars::JsonSchema as Describe;
 use serde::{Deserialize, Serialize};
 use vrl::value::Value;
 
 use crate::outcome::{Code, Failure};
+pub use crate::schema::json::Document;
 pub use avro::Avro;
+pub use json_schema::JsonSchema;
 
 /// How the values of a topic are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, Describe)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON text.
@@ -35,6 +38,8 @@ pub enum Codec {
     Text,
     /// Bytes as they are.
     Bytes,
+    /// One JSON text that is valid by a schema.
+    JsonSchema(JsonSchema),
     /// Datums of a schema.
     Avro(Avro),
 }
@@ -43,7 +48,7 @@ impl Codec {
     /// Which format it is.
     pub fn format(&self) -> Format {
         match self {
-            Codec::Json => Format::Json,
+            Codec::Json | Codec::JsonSchema(_) => Format::Json,
             Codec::Text => Format::Text,
             Codec::Bytes => Format::Bytes,
             Codec::Avro(_) => Format::Avro,
@@ -52,7 +57,7 @@ impl Codec {
 
     /// Whether each value has to be looked at, since not all bytes are values.
     pub fn validates(&self) -> bool {
-        matches!(self, Codec::Avro(_))
+        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_))
     }
 
     /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode`.
@@ -65,6 +70,7 @@ impl Codec {
                 text => Ok(text),
             },
             Codec::Bytes => Ok(Value::Bytes(bytes.clone())),
+            Codec::JsonSchema(schema) => schema.decode(bytes),
             Codec::Avro(avro) => avro.decode(bytes),
         }
     }
@@ -77,6 +83,12 @@ impl Codec {
             (_, Value::Null) => return Ok(None),
             (Codec::Json, value) => crate::event::json::to_bytes(value, limit)
                 .map_err(|e| wrong(format!("encoding JSON: {e}")))?,
+            (Codec::JsonSchema(schema), value) => {
+                let text = crate::event::json::to_bytes(value, limit)
+                    .map_err(|e| wrong(format!("encoding JSON: {e}")))?;
+                schema.check(&text)?;
+                text
+            }
             (Codec::Avro(avro), value) => avro.encode(value, limit)?,
             (Codec::Text | Codec::Bytes, Value::String(text)) => text.as_bytes().clone(),
             (Codec::Bytes, Value::Bytes(bytes)) => bytes.clone(),
@@ -96,11 +108,11 @@ impl Codec {
 }
 
 /// Where a schema comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Describe)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Schema")]
 pub struct SchemaSpec {
-    /// A file of the folder `schemas`: `schemas/order.avsc`.
+    /// A file of the folder `schemas`: `schemas/order.avsc`, `schemas/order.json`.
     pub file: String,
     /// Files whose types it uses by name, each one after those that it uses itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -110,7 +110,8 @@ impl Turn<'_> {
     /// Whether the record is delivered as it came: nothing looks into it, nothing changes it.
     fn is_untouched(&self) -> bool {
         let stage = self.stage;
-        stage.steps.is_empty() && !stage.looks_into_payload && !self.job.work.event.is_tombstone()
+        let looked_into = stage.looks_into_payload || stage.source.codec.validates();
+        stage.steps.is_empty() && !looked_into && !self.job.work.event.is_tombstone()
     }
 
     /// Decodes where something looks into the payload, and applies the transforms. Also gives the event id as it was before
@@ -127,10 +128,15 @@ impl Turn<'_> {
                 OnTombstone::Deliver => {}
             }
         }
-        if stage.looks_into_payload
-            && let Body::Raw(raw) = &event.body
+        let codec = &stage.source.codec;
+        if let Body::Raw(raw) = &event.body
+            && (stage.looks_into_payload || codec.validates())
         {
-            event.body = Body::Value(stage.source.codec.decode(raw.as_ref())?);
+            let value = codec.decode(raw.as_ref())?;
+            // Where nothing looks into it, it goes on as it came.
+            if stage.looks_into_payload {
+                event.body = Body::Value(value);
+            }
         }
         let id = match &event.body {
             Body::Value(value) if stage.needs_id => Some(event_id(&event, value)),

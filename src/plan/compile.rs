@@ -9,7 +9,7 @@ use super::pattern::Pattern;
 use super::place;
 use super::priority::Priority;
 use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
-use crate::codec::Codec;
+use crate::codec::{Codec, Format};
 use crate::deliver::breaker::Numbers;
 use crate::deliver::{judge, retry};
 use crate::handler::egress::Egress;
@@ -194,7 +194,7 @@ impl Compiler<'_, '_> {
         self.does_something(path);
         let (handler, dlq) = (handler.transpose().ok()?, dlq.transpose().ok()?);
         let (_, source, steps, retry, publish) = (own?, source?, steps?, retry?, publish?);
-        let looks_into_payload = codec.validates()
+        let looks_into_payload = (codec.format() == Format::Avro && handler.is_some())
             || steps.iter().any(Step::looks_into_payload)
             || handler.as_ref().is_some_and(|handler| handler.reads_value())
             || publish.iter().any(Route::looks_into_payload);

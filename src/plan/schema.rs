@@ -3,7 +3,7 @@
 use std::path::{Component, Path as FilePath};
 
 use super::compile::Compiler;
-use crate::codec::{Avro, Codec, Format, SchemaSpec};
+use crate::codec::{Avro, Codec, Document, Format, JsonSchema, SchemaSpec};
 use crate::settings::read_below;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::tree::Path;
@@ -17,7 +17,9 @@ impl Compiler<'_, '_> {
     /// What a `format` and the `schema` beside it come to; `at` is the block that has them.
     pub(super) fn codec(&mut self, format: Format, schema: Option<&SchemaSpec>, at: &Path) -> Option<Codec> {
         let codec = match (format, schema) {
-            (Format::Avro, Some(schema)) => return self.avro(schema, &at.then("schema")).map(Codec::Avro),
+            (Format::Avro | Format::Json, Some(schema)) => {
+                return self.schema(format, schema, &at.then("schema"));
+            }
             (Format::Avro, None) => {
                 // One that is not available yet has been answered.
                 if self.document.at(&at.then("schema")).is_none() {
@@ -28,42 +30,51 @@ impl Compiler<'_, '_> {
                 }
                 return None;
             }
-            (Format::Json, _) => Codec::Json,
+            (Format::Json, None) => Codec::Json,
             (Format::Text, _) => Codec::Text,
             (Format::Bytes, _) => Codec::Bytes,
         };
         if schema.is_some() {
             let label = self.document.key_label(&at.then("schema"), "");
-            let message = format!("`format: {}` has no use for a schema yet", format.as_str());
+            let message = format!("`format: {}` has no use for a schema", format.as_str());
             let finding = Diagnostic::error(SCHEMA, message, label);
-            self.findings.push(finding.with_help("write `format: avro`, or take `schema` out"));
+            self.findings
+                .push(finding.with_help("write `format: json` or `format: avro`, or take `schema` out"));
             return None;
         }
         Some(codec)
     }
 
-    fn avro(&mut self, schema: &SchemaSpec, at: &Path) -> Option<Avro> {
+    fn schema(&mut self, format: Format, schema: &SchemaSpec, at: &Path) -> Option<Codec> {
         let file = at.then("file");
-        let text = self.schema_file(&schema.file, &file);
+        let main = self.document(&schema.file, &file);
         let mut references = Vec::new();
         for (index, written) in schema.references.iter().enumerate() {
-            references.push(self.schema_file(written, &at.then("references").then(index)));
+            references.push(self.document(written, &at.then("references").then(index)));
         }
-        let references: Option<Vec<String>> = references.into_iter().collect();
-        match Avro::new(text?, references?) {
-            Ok(avro) => Some(avro),
+        let (main, references) = (main?, references.into_iter().collect::<Option<Vec<Document>>>()?);
+        let made = if format == Format::Avro {
+            let references = references.into_iter().map(|document| document.text).collect();
+            Avro::new(main.text, references).map(Codec::Avro)
+        } else {
+            JsonSchema::new(main, references).map(Codec::JsonSchema)
+        };
+        match made {
+            Ok(codec) => Some(codec),
             Err(why) => {
                 let label = self.document.label(&file, "");
-                let finding = Diagnostic::error(SCHEMA, format!("this is no Avro schema: {why}"), label);
-                let help = "types of other files are found where `references` names these files";
+                let kind = if format == Format::Avro { "Avro schema" } else { "JSON Schema" };
+                let finding =
+                    Diagnostic::error(SCHEMA, format!("this is no {kind} that can be used: {why}"), label);
+                let help = "what lies in other files is found where `references` names them";
                 self.findings.push(finding.with_help(help));
                 None
             }
         }
     }
 
-    /// The text of a schema file: below the folder of the schemas, with or without the folder's own name.
-    fn schema_file(&mut self, written: &str, at: &Path) -> Option<String> {
+    /// A schema file: below the folder of the schemas, with or without the folder's own name.
+    fn document(&mut self, written: &str, at: &Path) -> Option<Document> {
         let written = self.resolve(written, at)?;
         let folder = self.environment.schemas;
         let below = match (folder.file_name(), FilePath::new(&written).components().next()) {
@@ -72,8 +83,9 @@ impl Compiler<'_, '_> {
             }
             _ => None,
         };
-        match read_below(folder, below.unwrap_or(&written), MOST) {
-            Ok(text) => Some(text),
+        let path = below.unwrap_or(&written);
+        match read_below(folder, path, MOST) {
+            Ok(text) => Some(Document { path: path.to_owned(), text }),
             Err(why) => {
                 let label = self.document.label(at, "");
                 let finding = Diagnostic::error(SCHEMA, format!("the schema {written} {why}"), label);

@@ -2,6 +2,7 @@
 //! come from is another's, and so is what becomes of an event that does not fit.
 
 pub mod avro;
+pub mod json;
 mod fault;
 
 pub use fault::Fault;

@@ -21,6 +21,7 @@ mod narrow;
 mod shutdown;
 mod dead_letters;
 mod held;
+mod json_schema;
 mod kills;
 mod contract;
 mod crashes;

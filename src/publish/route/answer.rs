@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::percent_decode;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, Format};
 use crate::event::{self, Header};
 use crate::outcome::{Answer, BodyEnd};
 use crate::plan::expr::answer_body;
@@ -58,8 +58,10 @@ fn encode(answer: &Answer, body: &vrl::value::Value, codec: &Codec) -> Result<By
         Codec::Bytes => Ok(answer.body.clone()),
         Codec::Json if came_as_json => Ok(answer.body.clone()),
         Codec::Text if std::str::from_utf8(&answer.body).is_ok() => Ok(answer.body.clone()),
-        Codec::Json | Codec::Text | Codec::Avro(_) => {
+        Codec::Json | Codec::Text | Codec::JsonSchema(_) | Codec::Avro(_) => {
             let encoded = codec.encode(body, super::MAX_VALUE).map_err(|failure| failure.message)?;
+            let as_it_came = came_as_json && codec.format() == Format::Json;
+            let encoded = encoded.map(|encoded| if as_it_came { answer.body.clone() } else { encoded });
             encoded.ok_or_else(|| "the answer's body is null".to_owned())
         }
     }
@@ -131,7 +133,11 @@ impl Content {
         let data = event::json::parse(&self.value)
             .map_err(|error| format!("the answer's CloudEvent has data that is no JSON: {error}"))?;
         let encoded = codec.encode(&data, super::MAX_VALUE).map_err(|failure| failure.message)?;
-        self.value = encoded.ok_or("the answer's CloudEvent has no data")?;
+        let encoded = encoded.ok_or("the answer's CloudEvent has no data")?;
+        if codec.format() == Format::Json {
+            return Ok(self);
+        }
+        self.value = encoded;
         self.headers.retain(|header| header.name != "content-type");
         self.headers.push(header("content-type", "application/avro"));
         Ok(self)
