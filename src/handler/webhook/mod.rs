@@ -40,6 +40,8 @@ mod proxy_tests;
 mod tls_tests;
 #[cfg(test)]
 mod shared_tests;
+#[cfg(test)]
+mod timeout_tests;
 
 use std::fmt;
 use std::sync::Arc;
