@@ -89,12 +89,13 @@ pub fn check(files: &[PipelineFile], given: Given<'_>, findings: &mut Vec<Diagno
                 Some(name) => (format!("{}.{name}", spec.pipeline), root.then("stages").then(name)),
             };
             let cluster = stage.source.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
-            let cluster = references.resolve(cluster).map_or(cluster.to_owned(), |it| it.expose().to_owned());
+            let cluster = references.shown(cluster);
             let placed_stage = Placed { service, cluster, stage, document, at };
             // Another instance takes it, and knows other clusters.
             if labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value)) {
                 clusters::check(&placed_stage, clusters, references, findings);
             }
+            names::secrets(&placed_stage, references, findings);
             advice::stage(&placed_stage, spec, findings);
             placed.push(placed_stage);
         }

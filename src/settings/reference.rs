@@ -135,6 +135,14 @@ impl References {
         Ok(Resolved { text: out, secret })
     }
 
+    /// A name as it may be printed: with its references resolved; as it is written where one is not set, or is a secret.
+    pub fn shown(&self, written: &str) -> String {
+        match self.resolve(written) {
+            Ok(resolved) if !resolved.is_secret() => resolved.text,
+            Ok(_) | Err(_) => written.to_owned(),
+        }
+    }
+
     fn lookup(&self, inside: &str) -> Result<&str, ReferenceError> {
         let (kind, name) = inside.split_once(':').unwrap_or((inside, ""));
         let from = match kind {
@@ -174,6 +182,14 @@ mod tests {
         let secret = references().resolve("Bearer ${secret:token}").unwrap();
         assert_eq!(secret.expose(), "Bearer s3cr3t");
         assert_eq!(format!("{secret} {secret:?} {:?}", references()).matches("s3cr3t").count(), 0);
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secret_in_it() {
+        let shown = |written: &str| references().shown(written);
+        assert_eq!(shown("${var:url}/a"), "https://x/a");
+        assert_eq!(shown("${var:url}/${secret:token}"), "${var:url}/${secret:token}");
+        assert_eq!(shown("${var:unset}"), "${var:unset}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod json_schema;
 mod kills;
 mod contract;
 mod crashes;
+mod credentials;
 mod patterns;
 mod phases;
 mod priority;

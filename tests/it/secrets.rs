@@ -1,4 +1,8 @@
 //! Secrets that are planted to be found: they reach the receiver, and nothing that anybody reads (B-19).
+//!
+//! No panic is among it: none is known that a file, a record or an answer brings about, and a way into one that only tests have
+//! would show itself. What one could print is narrow: the few assertions of the code are about its own numbers, and a text that
+//! a secret went into prints as `***` (`reference::the_three_kinds_resolve_and_secrets_do_not_print`).
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -21,16 +25,23 @@ use crate::support::weir::{self, Site, Weir};
 const SOON: Duration = Duration::from_secs(60);
 
 /// Secrets by name. Each holds a word that stands nowhere else.
-struct Planted {
+pub(crate) struct Planted {
     words: Vec<String>,
-    secrets: BTreeMap<&'static str, String>,
+    pub(crate) secrets: BTreeMap<&'static str, String>,
 }
+
+/// What is planted where nothing else is said.
+const NAMES: [&str; 8] = ["bearer", "header", "query", "password", "sasl", "broken", "unsigned", "sign"];
 
 impl Planted {
     fn new(run: &Run) -> Planted {
+        Planted::named(run, &NAMES)
+    }
+
+    pub(crate) fn named(run: &Run, names: &[&'static str]) -> Planted {
         let mut rng = run.rng(19);
         let mut planted = Planted { words: Vec::new(), secrets: BTreeMap::new() };
-        for name in ["bearer", "header", "query", "password", "sasl", "broken", "unsigned", "sign"] {
+        for name in names.iter().copied() {
             let word: String = std::iter::repeat_with(|| rng.lowercase()).take(16).collect();
             let secret = match name {
                 // What a header, a topic and a port cannot be.
@@ -46,7 +57,14 @@ impl Planted {
         planted
     }
 
-    fn plant(&self, mut site: Site) -> Site {
+    /// A secret that is not made of a word, and a part of it that is looked for.
+    pub(crate) fn add(&mut self, name: &'static str, secret: String, part: &str) {
+        assert!(part.len() >= 16 && secret.contains(part), "{part}");
+        self.words.push(part.to_lowercase());
+        self.secrets.insert(name, secret);
+    }
+
+    pub(crate) fn plant(&self, mut site: Site) -> Site {
         for (name, secret) in &self.secrets {
             site = site.secret(name, secret);
         }
@@ -54,7 +72,7 @@ impl Planted {
     }
 
     /// The secrets whose words a text has, as they are or in base64.
-    fn found_in(&self, text: &str) -> Vec<String> {
+    pub(crate) fn found_in(&self, text: &str) -> Vec<String> {
         let lower = text.to_lowercase();
         let forms = |word: &str| {
             // Where the word begins in a group of three bytes is not known; its last group may have another's bytes.
@@ -67,7 +85,7 @@ impl Planted {
     }
 
     /// The same of a dead letter: key, value, headers, and what is in base64 there.
-    fn found_in_letter(&self, letter: &Dead) -> Vec<String> {
+    pub(crate) fn found_in_letter(&self, letter: &Dead) -> Vec<String> {
         let mut text = format!("{letter:?}");
         for (_, value) in &letter.headers {
             text.push_str(&String::from_utf8_lossy(value));
@@ -199,6 +217,21 @@ fn broken_files(run: &Run) -> Vec<(String, String)> {
         format!("source: {}.none\npublish: {{ topic: \"out ${{secret:query}}/{{{{ .id }}}}\" }}\n", run.name),
         "source: \"${secret:broken}\"\nhandler: http://127.0.0.1/hook\n".to_owned(),
         format!("source: {}.none\nhandler: log\ndlq: \"${{secret:broken}}\"\n", run.name),
+        // Names that could be: a cluster's, a group's, and topics that go round.
+        format!("source: {{ topic: {}.none, cluster: \"${{secret:query}}\" }}\nhandler: log\n", run.name),
+        format!("source: {{ topic: {}.none, group: \"${{secret:query}}\" }}\nhandler: log\n", run.name),
+        format!("source: {{ topic: {}.other, group: \"${{secret:query}}\" }}\nhandler: log\n", run.name),
+        "source: \"${secret:query}\"\npublish: { topic: \"${secret:query}\" }\n".to_owned(),
+        "source: \"${secret:header}\"\nhandler: log\ndlq: \"${secret:header}\"\n".to_owned(),
+        "source: { pattern: \"${secret:header}.*\" }\npublish: { topic: \"a.${secret:header}\" }\n"
+            .to_owned(),
+        with("proxy: \"http://weir:${secret:broken}@127.0.0.1:x\""),
+        with("proxy: \"${secret:query}\""),
+        with("auth: { api_key: { header: x-key, value: \"${secret:broken}\" } }"),
+        with(
+            "auth: { oauth2: { token_url: \"http://127.0.0.1:${secret:query}\", client_id: \"${secret:broken}\", client_secret: \"${secret:query}\" } }",
+        ),
+        with("tls: { cert: \"${secret:query}\", key: \"${secret:broken}\" }"),
         format!(
             "source: {}.none\nhandler: log\ntransforms:\n  - remap: .a = \"${{secret:query}}\"\n",
             run.name
@@ -208,14 +241,36 @@ fn broken_files(run: &Run) -> Vec<(String, String)> {
     texts.iter().enumerate().map(named).collect()
 }
 
+/// What a command writes about the site's pipelines, to both streams.
+async fn writes(site: &Site, config: &str, command: &[&str]) -> String {
+    let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
+    weir.args(command).arg("-vv").arg("--config").arg(site.path().join(config));
+    let output = weir.current_dir(site.path()).stdin(Stdio::null()).output().await.unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
 /// What `weir check` writes about the site's pipelines, in each of its forms.
-async fn checked(site: &Site, config: &str) -> Vec<String> {
+pub(crate) async fn checked(site: &Site, config: &str) -> Vec<String> {
     let mut said = Vec::new();
-    for form in ["json", "human", "short"] {
-        let mut check = Command::new(env!("CARGO_BIN_EXE_weir"));
-        check.args(["check", "-vv", "-o", form, "--config"]).arg(site.path().join(config));
-        let output = check.current_dir(site.path()).stdin(Stdio::null()).output().await.unwrap();
-        said.push(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
+    for form in ["json", "human", "short", "github", "sarif"] {
+        said.push(writes(site, config, &["check", "-o", form]).await);
+    }
+    said
+}
+
+/// What the other commands write that read pipelines, in each of their forms. The last one changes the files.
+pub(crate) async fn written(site: &Site, config: &str) -> Vec<String> {
+    let mut said = Vec::new();
+    for form in ["mermaid", "dot", "svg", "json"] {
+        let drawn = writes(site, config, &["graph", "-o", form]).await;
+        assert!(drawn.contains("127.0.0.1"), "it is drawn: {drawn}");
+        said.push(drawn);
+    }
+    for command in [&["fmt", "--check"][..], &["fmt", "--check", "-o", "json"], &["fmt"]] {
+        said.push(writes(site, config, command).await);
+    }
+    for entry in std::fs::read_dir(site.path().join("pipelines")).unwrap() {
+        said.push(std::fs::read_to_string(entry.unwrap().path()).unwrap());
     }
     said
 }
@@ -232,7 +287,7 @@ fn signature(secret: &str, arrival: &Arrival) -> String {
 }
 
 /// What the instance answers at each of its addresses.
-async fn answers(weir: &Weir) -> String {
+pub(crate) async fn answers(weir: &Weir) -> String {
     let mut all = String::new();
     for path in ["/api/health", "/metrics", "/readyz", "/livez"] {
         let (status, body) = weir.get(path).await.unwrap();
@@ -306,6 +361,9 @@ async fn never_printed() {
         for (name, _) in &broken {
             assert!(said.contains(&format!("{name}.yaml")), "{name} is in order?\n{said}");
         }
+        assert_eq!(planted.found_in(&said), [""; 0], "{said}");
+    }
+    for said in written(&stage.site, "one.yaml").await {
         assert_eq!(planted.found_in(&said), [""; 0], "{said}");
     }
 }

@@ -114,16 +114,16 @@ impl Graph {
     }
 
     fn stage(&mut self, service: String, stage: &Stage, references: &References, only: Option<&str>) {
-        let cluster = stage.source.cluster.as_deref().map(|cluster| shown(references, cluster));
+        let cluster = stage.source.cluster.as_deref().map(|cluster| references.shown(cluster));
         let cluster = cluster.filter(|cluster| cluster != DEFAULT_CLUSTER);
         // A topic's name has no `/`.
         let cluster = cluster.map_or_else(String::new, |cluster| format!("{cluster}/"));
-        let name = |written: &str| format!("{cluster}{}", shown(references, written));
+        let name = |written: &str| format!("{cluster}{}", references.shown(written));
         let pattern = stage
             .source
             .pattern
             .iter()
-            .map(|pattern| format!("{cluster}pattern {}", shown(references, pattern)));
+            .map(|pattern| format!("{cluster}pattern {}", references.shown(pattern)));
         let sources: Vec<String> =
             stage.source.topics.iter().map(|topic| name(topic)).chain(pattern).collect();
         let written: Vec<(String, Way)> = stage
@@ -196,14 +196,6 @@ impl Graph {
     }
 }
 
-/// A name with its references resolved; as it is written where they are not set, and never with a secret.
-fn shown(references: &References, written: &str) -> String {
-    match references.resolve(written) {
-        Ok(resolved) if !resolved.is_secret() => resolved.expose().to_owned(),
-        Ok(_) | Err(_) => written.to_owned(),
-    }
-}
-
 /// The host alone: what follows it may say more than a drawing should.
 fn host(handler: &handler::Spec, references: &References) -> String {
     let written = match handler {
@@ -211,7 +203,7 @@ fn host(handler: &handler::Spec, references: &References) -> String {
         handler::Spec::Log(_) => return "log".to_owned(),
         handler::Spec::Sql(_) => return "sql".to_owned(),
     };
-    let url = shown(references, written);
+    let url = references.shown(written);
     // What a record puts into the path is none of a host's.
     let begins = url.split("{{").next().unwrap_or(&url);
     if let Some(host) = Url::parse(begins).ok().as_ref().and_then(Url::host_str) {

@@ -63,10 +63,10 @@ fn of_stage<'a>(placed: &'a Placed<'a>, references: &References) -> Vec<Edge<'a>
     out
 }
 
-/// A topic's name; `None` where record data is in it or it does not resolve.
+/// A topic's name; `None` where record data or a secret is in it or it does not resolve.
 fn name(references: &References, written: &str) -> Option<String> {
-    let name = references.resolve(written).ok()?.expose().to_owned();
-    (!name.contains("{{")).then_some(name)
+    let name = references.resolve(written).ok().filter(|name| !name.is_secret())?;
+    (!name.expose().contains("{{")).then(|| name.expose().to_owned())
 }
 
 fn dead_letter_loop(

@@ -8,6 +8,9 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::pipeline::Pipeline;
 use crate::spec::tree::{Document, Node, Path};
 
+/// A reference where none of its kind may stand.
+const MISPLACED: &str = "W0209";
+
 /// Whether the file is called like its pipeline.
 pub(super) fn pipeline(document: &Document, findings: &mut Vec<Diagnostic>) {
     let path = Path::root().then("pipeline");
@@ -26,6 +29,43 @@ pub(super) fn pipeline(document: &Document, findings: &mut Vec<Diagnostic>) {
 fn stem(name: &str) -> Option<&str> {
     let file = name.rsplit(['/', '\\']).next()?;
     file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"))
+}
+
+/// A secret in a name: names are in logs, metrics and headers.
+pub(super) fn secrets(placed: &Placed<'_>, references: &References, findings: &mut Vec<Diagnostic>) {
+    let (at, source) = (placed.at.then("source"), &placed.stage.source);
+    let listed = placed.document.at(&at.then("topics")).is_some();
+    let topic = |number| if listed { at.then("topics").then(number) } else { at.then("topic") };
+    let topics =
+        source.topics.iter().enumerate().map(|(number, name)| (topic(number), name.as_str(), "topic"));
+    let single = [
+        ("pattern", &source.pattern, "topic"),
+        ("cluster", &source.cluster, "cluster"),
+        ("group", &source.group, "group"),
+    ];
+    let single = single.iter().filter_map(|(key, name, what)| Some((at.then(*key), name.as_deref()?, *what)));
+    let routes = placed.routes().into_iter();
+    let routes =
+        routes.filter_map(|(path, route)| Some((path.then("topic"), route.get("topic")?.text()?, "topic")));
+    let dlq =
+        placed.stage.dlq.iter().map(|dlq| (placed.path("dlq").then("topic"), dlq.topic.as_str(), "topic"));
+    for (path, name, what) in topics.chain(single).chain(routes).chain(dlq) {
+        if !references.resolve(name).is_ok_and(|resolved| resolved.is_secret()) {
+            continue;
+        }
+        let label = placed.document.label(&path, "");
+        // What is said for all stages of a file is said once.
+        let told = |one: &Diagnostic| {
+            one.code == MISPLACED && one.primary.source == label.source && one.primary.span == label.span
+        };
+        if !findings.iter().any(told) {
+            let finding =
+                Diagnostic::error(MISPLACED, format!("a secret cannot stand in the name of a {what}"), label)
+                    .with_cause("names are shown: in logs, metrics, requests and dead letters")
+                    .with_help("write the name, or ${var:NAME} or ${env:NAME}");
+            findings.push(finding);
+        }
+    }
 }
 
 /// Two pipelines of one name, two stages in one group.
@@ -51,7 +91,7 @@ pub(super) fn across(
     for placed in stages {
         let source = &placed.stage.source;
         let group = source.group.clone().unwrap_or_else(|| format!("weir.{}", placed.service));
-        let group = references.resolve(&group).map_or(group, |resolved| resolved.expose().to_owned());
+        let group = references.shown(&group);
         let label = |placed: &Placed<'_>, text: String| {
             let source = placed.at.then("source");
             placed.document.label(&source.then("group"), text)

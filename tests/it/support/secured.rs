@@ -56,7 +56,7 @@ impl Authority {
     }
 
     /// A certificate for this name and loopback, and its key.
-    fn certificate(&self, name: &str, expired: bool) -> (String, String) {
+    pub(crate) fn certificate(&self, name: &str, expired: bool) -> (String, String) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
