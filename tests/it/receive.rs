@@ -15,6 +15,7 @@ use crate::support::receiver::status;
 use crate::support::run::{Folder, Run};
 
 const SOON: Duration = Duration::from_secs(20);
+const SIGN: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A running receiver, and what it prints.
 struct Receiving {
@@ -26,14 +27,18 @@ struct Receiving {
 
 impl Receiving {
     async fn start(name: &str, script: &str) -> Receiving {
+        Receiving::showing(name, script, "jsonl").await
+    }
+
+    async fn showing(name: &str, script: &str, form: &str) -> Receiving {
         let folder = Folder::new(name);
         let file = folder.path().join("script.yaml");
         std::fs::write(&file, script).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["receive", "--port", "0", "-o", "jsonl", "--script"])
+            .args(["receive", "--port", "0", "-o", form, "--script"])
             .arg(&file)
             .current_dir(folder.path())
-            .env("WEIR_SECRET_SIGN", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .env("WEIR_SECRET_SIGN", SIGN)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -60,9 +65,12 @@ impl Receiving {
         read.map(|_| answer).map_err(|error| error.kind())
     }
 
+    async fn line(&mut self) -> String {
+        timeout(SOON, self.lines.next_line()).await.unwrap().unwrap().unwrap()
+    }
+
     async fn next(&mut self) -> Value {
-        let line = timeout(SOON, self.lines.next_line()).await.unwrap().unwrap().unwrap();
-        serde_json::from_str(&line).unwrap()
+        serde_json::from_str(&self.line().await).unwrap()
     }
 
     async fn stop(mut self) {
@@ -80,7 +88,8 @@ answers:
   - { on: { contains: XBT }, status: 422, body: { error: unknown } }
   - { on: { path: /reset }, instead: reset }
   - { on: { path: /close }, instead: close }
-  - { on: { path: /slow }, body: "0123456789", slow: 20B, after: 50ms }
+  - { on: { path: /slow }, body: "0123456789", slow: 20B }
+  - { on: { path: /late }, status: 202, after: 300ms }
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +117,27 @@ async fn each_answer_of_the_script_happens_on_the_wire_and_is_shown() {
     let answer = receiving.post("/slow", "", "").await.unwrap();
     assert!(answer.ends_with("0123456789"), "{answer}");
     assert!(run.now() - began >= Duration::from_millis(500), "ten bytes at twenty a second");
+    let began = run.now();
+    let answer = receiving.post("/late", "", "").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    assert!(run.now() - began >= Duration::from_millis(300), "it waits before it answers");
     receiving.stop().await;
+}
+
+/// Secrets that this process knows, in each place of a request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_known_secret_is_not_shown_wherever_it_stands() {
+    for form in ["jsonl", "human"] {
+        let mut receiving = Receiving::showing("receive-secret", "verify: \"${secret:sign}\"\n", form).await;
+        let headers = format!("x-mine: {SIGN}\r\nwebhook-id: {SIGN}\r\n");
+        receiving
+            .post(&format!("/hook?token={SIGN}"), &headers, &format!("{{\"a\":\"{SIGN}\"}}"))
+            .await
+            .unwrap();
+        let line = receiving.line().await;
+        assert!(line.contains("/hook?token=***") && !line.contains(&SIGN[6..]), "{line}");
+        receiving.stop().await;
+    }
 }
 
 /// A pipeline of the real thing, signed, on a receiver that checks it.
@@ -122,8 +151,7 @@ async fn a_pipeline_can_be_tried_on_it() {
          sign: {{ secret: \"${{secret:sign}}\" }}\nretry: {{ max_attempts: 5, initial_delay: 50ms }}\n",
         stage.topic, receiving.port
     );
-    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    stage.site = stage.site.pipeline(&stage.topic, &yaml).secret("sign", secret);
+    stage.site = stage.site.pipeline(&stage.topic, &yaml).secret("sign", SIGN);
     let weir = stage.site.start("one").await;
     let load = Load { events: 50, keys: 50, size: 200, rate: None };
     let (_, acked) = load.produce(&stage.run, stage.kafka, &stage.topic).await;

@@ -22,7 +22,7 @@ use crate::spec::diagnostic::{self, Diagnostic};
 use crate::spec::files;
 use crate::spec::tree::{Document, read};
 pub use script::Script;
-use seen::Seen;
+use seen::{Hidden, Seen};
 use server::Receiver;
 
 /// How many requests may wait to be shown; beyond, their answers do.
@@ -71,10 +71,11 @@ pub(super) fn receive(args: &Args, global: &Global, terminal: &mut Terminal) -> 
     for finding in &findings {
         writeln!(terminal.err, "{}", diagnostic::human(finding, terminal.err_color))?;
     }
+    let hidden = Hidden::of(references.iter().flat_map(|references| references.secrets.values()));
     let Some((script, verifier)) = script.filter(|_| !refused) else {
         return Err(CliError::new(Exit::BadConfig, "the script has errors; nothing was started"));
     };
-    run::block_on(Box::pin(answer(args, script, verifier, global, terminal)))?
+    run::block_on(Box::pin(answer(args, (script, verifier, hidden), global, terminal)))?
 }
 
 fn load(
@@ -101,8 +102,7 @@ fn load(
 
 async fn answer(
     args: &Args,
-    script: Script,
-    verifier: Option<Verifier>,
+    (script, verifier, hidden): (Script, Option<Verifier>, Hidden),
     global: &Global,
     terminal: &mut Terminal,
 ) -> Result<Exit, CliError> {
@@ -116,7 +116,7 @@ async fn answer(
         writeln!(terminal.err, "Receiving on http://{}; stop with Ctrl-C", listener.local_addr()?)?;
     }
     let (told, mut lines) = mpsc::channel::<Seen>(LINES);
-    let receiver = Receiver { script, verifier, told, counts: std::sync::Mutex::default() };
+    let receiver = Receiver { script, verifier, hidden, told, counts: std::sync::Mutex::default() };
     tasks.spawn(server::serve(listener, Arc::new(receiver), stop.graceful.clone()));
     let json = !matches!(global.output, Output::Human | Output::Short);
     // Ends with the server, which holds the other end.

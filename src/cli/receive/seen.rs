@@ -15,6 +15,28 @@ use crate::telemetry::clock;
 const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 /// So much of a body is shown.
 const SHOWN: usize = 4 << 10;
+/// A text that is shorter is no secret, and would be found everywhere.
+const SHORTEST: usize = 6;
+
+/// The secrets that this process knows: they are not shown, wherever they stand.
+#[derive(Default)]
+pub(super) struct Hidden(Vec<String>);
+
+impl Hidden {
+    pub(super) fn of<'a>(secrets: impl Iterator<Item = &'a String>) -> Hidden {
+        let texts = secrets.map(|secret| secret.trim().to_owned());
+        let mut texts: Vec<String> = texts.filter(|secret| secret.len() >= SHORTEST).collect();
+        // One may be a part of another.
+        texts.sort_unstable_by_key(|text| std::cmp::Reverse(text.len()));
+        Hidden(texts)
+    }
+
+    fn shown(&self, text: String) -> String {
+        self.0
+            .iter()
+            .fold(text, |text, secret| if text.contains(secret) { text.replace(secret, "***") } else { text })
+    }
+}
 
 /// What a signature came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +91,8 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn new(
-        head: &Parts,
-        body: &[u8],
+        (head, body): (&Parts, &[u8]),
+        hidden: &Hidden,
         attempt: u32,
         signature: Signature,
         end: Result<u16, Instead>,
@@ -79,15 +101,15 @@ impl Seen {
         let headers = head.headers.iter().map(|(name, value)| {
             let secret = SECRET.contains(&name.as_str()) || value.is_sensitive();
             let text = if secret { "***".into() } else { String::from_utf8_lossy(value.as_bytes()) };
-            (name.as_str().to_owned(), Value::from(text.into_owned()))
+            (name.as_str().to_owned(), Value::from(hidden.shown(text.into_owned())))
         });
         let millis = clock::wall().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
         Seen {
             at: rfc3339(i64::try_from(millis).unwrap_or(i64::MAX)),
             method: head.method.to_string(),
-            path: head.uri.to_string(),
+            path: hidden.shown(head.uri.to_string()),
             headers: headers.collect(),
-            body: String::from_utf8_lossy(body.get(..SHOWN).unwrap_or(body)).into_owned(),
+            body: cut(hidden.shown(String::from_utf8_lossy(body).into_owned())),
             attempt,
             signature,
             end,
@@ -134,4 +156,10 @@ impl Seen {
         let (method, path, number, end) = (&self.method, &self.path, self.attempt, self.end());
         writeln!(out, "{}  {method} {path}  {event}  {id}  request {number}  -> {end}{signature}", self.at)
     }
+}
+
+/// The beginning of a text.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(SHOWN));
+    text
 }

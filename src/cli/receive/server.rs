@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::script::{self, Answer, Instead, Script};
-use super::seen::{Seen, Signature};
+use super::seen::{Hidden, Seen, Signature};
 use crate::handler::webhook::Verifier;
 
 /// How many records' requests are counted; beyond, the count starts anew.
@@ -40,6 +40,8 @@ const PARTS: u64 = 10;
 pub(super) struct Receiver {
     pub(super) script: Script,
     pub(super) verifier: Option<Verifier>,
+    /// What is not shown.
+    pub(super) hidden: Hidden,
     /// Who is told of each request.
     pub(super) told: Sender<Seen>,
     pub(super) counts: Mutex<HashMap<String, u32>>,
@@ -97,7 +99,14 @@ async fn answer(
         (_, None) => 200,
     };
     let instead = scripted.and_then(|answer| answer.instead).filter(|_| signature != Signature::Bad);
-    let seen = Seen::new(&head, &body, attempt, signature, instead.map_or(Ok(status), Err), index);
+    let seen = Seen::new(
+        (&head, &body),
+        &receiver.hidden,
+        attempt,
+        signature,
+        instead.map_or(Ok(status), Err),
+        index,
+    );
     // The receiver of these lines is gone only when the program ends.
     receiver.told.send(seen).await.ok();
     if signature == Signature::Bad {
