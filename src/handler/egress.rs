@@ -14,7 +14,7 @@ use url::Host;
 
 use super::Problem;
 use super::guard::{self, Dial, Refusal, Rules};
-use super::webhook::Pace;
+use super::webhook::{Doors, Pace};
 
 /// Where webhooks may go. Judged on the address about to be dialled; never written in a pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
@@ -54,6 +54,8 @@ pub struct Egress {
     roots: OnceLock<Result<Arc<RootCertStore>, String>>,
     /// How fast requests go to each host.
     pub(super) pace: Pace,
+    /// How many are under way to each.
+    pub(super) doors: Doors,
     #[cfg(test)]
     pub(super) names: std::collections::HashMap<String, Vec<IpAddr>>,
 }
@@ -106,6 +108,7 @@ impl Egress {
             lookups: Semaphore::new(LOOKUPS_AT_ONCE),
             roots: OnceLock::new(),
             pace: Pace::default(),
+            doors: Doors::default(),
             #[cfg(test)]
             names: std::collections::HashMap::new(),
         })

@@ -7,6 +7,7 @@ pub mod log;
 pub mod sql;
 pub mod egress;
 mod guard;
+mod limit;
 
 use std::future::Future;
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::outcome::{Answer, Failure};
 use crate::settings::References;
 use crate::telemetry::metrics::Anomaly;
 
+pub(crate) use limit::Limit;
 pub use spec::Spec;
 pub use written::{OneOrMany, Rate, StatusRange};
 

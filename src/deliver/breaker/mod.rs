@@ -7,16 +7,15 @@
 
 mod seen;
 mod failed;
-mod limit;
 mod window;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Now;
 use super::judge::Standing;
+use crate::handler::Limit;
 use crate::outcome::Code;
 use failed::FailedKeys;
-use limit::Limit;
 use window::Window;
 
 pub use seen::{Ended, Numbers, Reaction, Rule, Seen, Turn};

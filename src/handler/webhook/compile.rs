@@ -89,6 +89,7 @@ pub(super) fn compile(
         tokens,
         bare,
         interval: spec.rate.map(pace::interval),
+        caller: context.egress.doors.caller(spec.concurrency.map(|_| at_once)),
         slots: spec.concurrency.map(|_| Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
     })
 }

@@ -19,6 +19,7 @@ mod shared;
 mod pool;
 mod wire;
 mod pace;
+mod doors;
 mod probe;
 mod proxy;
 mod classify;
@@ -54,6 +55,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::batch::Batching;
 use self::classify::{Deciding, Fault};
 use self::client::Bounds;
+use self::doors::Caller;
+pub(super) use self::doors::Doors;
 use self::item::{Group, Item};
 use self::oauth2::Tokens;
 pub(super) use self::pace::Pace;
@@ -63,6 +66,7 @@ use self::request::{Plan, Prepared};
 use self::rules::{About, Rules};
 use self::sign::Signer;
 use self::wire::Wire;
+use super::egress::Egress;
 use super::{BoxFuture, Call, Context, Handler, Notes, Problem, StatusRange};
 use crate::event::Event;
 use crate::outcome::{Answer, BodyEnd, Code, Failure};
@@ -128,6 +132,8 @@ struct Webhook {
     interval: Option<Duration>,
     /// Requests that may be made at once, where the file says how many.
     slots: Option<Semaphore>,
+    /// Who it is at the doors of the hosts.
+    caller: Caller,
 }
 
 impl fmt::Debug for Webhook {
@@ -172,6 +178,7 @@ impl Handler for Webhook {
     fn tidy(&self, now: Instant) {
         self.wire.pool.tidy(now);
         self.wire.ways.egress.pace.tidy(now);
+        self.wire.ways.egress.doors.tidy(now);
     }
 }
 
@@ -274,9 +281,15 @@ impl Webhook {
         prepare: impl Fn() -> Result<Prepared, Failure>,
     ) -> Result<(Answer, Arc<str>), Failure> {
         let mut prepared = prepare()?;
-        let pace = &self.wire.ways.egress.pace;
+        let Egress { pace, doors, .. } = &*self.wire.ways.egress;
+        // The door first: who went through has its place in time, which it could lose by waiting again.
+        let mut pass = doors.enter(&prepared.origin, self.caller, clock::now());
+        let mut waited = pass.wait().await;
         if let Some(at) = pace.place(&prepared.origin, self.interval, clock::now()) {
             tokio::time::sleep_until(at.into()).await;
+            waited = true;
+        }
+        if waited {
             // Its time and its span are those of the request.
             prepared = prepare()?;
         }
@@ -285,6 +298,7 @@ impl Webhook {
         let again = || Ok(prepare().map_err(|failure| Fault::Reset(failure.message))?.request);
         match self.wire.send(&origin, request, again, self.bounds()).await {
             Ok(answer) => {
+                pass.answered(answer.status);
                 if let Some(said) = answer.header("webhook-allowed-rate") {
                     pace.hear(&origin, said, clock::now());
                 }

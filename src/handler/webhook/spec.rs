@@ -83,11 +83,13 @@ pub struct Spec {
     /// How much of an answer's body is kept.
     #[serde(default = "max_response_default")]
     pub max_response: Size,
-    /// Requests at once; `max_in_flight` where left out.
+    /// Requests at once; `max_in_flight` where left out. It bounds the requests of all stages to the same host: the smallest
+    /// number that any of them says counts. Less while the host answers 429, 502, 503 or 504 to many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
-    /// Requests in a time, shared by all stages of one host: `50/s`.
+    /// Requests in a time, shared by all stages of one host: `50/s`. Less while the host asks for it
+    /// (`WebHook-Allowed-Rate`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// The longest wait that a `Retry-After` may ask for.

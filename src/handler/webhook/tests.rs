@@ -525,6 +525,27 @@ async fn a_rate_is_shared_by_all_who_go_to_one_host() {
     assert!(took >= Duration::from_millis(250), "six requests have five times 50 ms between them: {took:?}");
 }
 
+/// One handler says two at once, the other nothing: each connection is one of two.
+#[tokio::test]
+async fn the_requests_at_once_are_shared_by_all_who_go_to_one_host() {
+    let server = Server::start(vec![serve(OK)]).await;
+    let egress = Arc::new(egress(&json!({}), &[]));
+    let [one, other] =
+        [json!({ "url": server.url("/"), "concurrency": 2 }), json!({ "url": server.url("/") })].map(
+            |block| {
+                let context = Context {
+                    egress: Arc::clone(&egress),
+                    ..context(super::testing::egress(&json!({}), &[]))
+                };
+                compile(&serde_json::from_value(block).unwrap(), &context, &references()).unwrap()
+            },
+        );
+    let event = event(b"{}", &[]);
+    let all = (0..20).map(|number| attempt(if number % 2 == 0 { &one } else { &other }, &event));
+    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
+    assert_eq!(one.wire.pool.resting() + other.wire.pool.resting(), 2);
+}
+
 #[tokio::test]
 async fn a_receiver_may_ask_for_a_slower_pace() {
     let allowed = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nwebhook-allowed-rate: 600\r\n\r\n";
