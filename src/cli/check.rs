@@ -139,7 +139,7 @@ fn collect(path: &Path, found: &mut Texts, findings: &mut Vec<Diagnostic>) -> io
     }
     for file in files::pipelines_at(path)? {
         let is_markdown = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("md"));
-        match files::source(&file) {
+        match files::pipeline(&file) {
             Ok(source) if is_markdown => found.blocks.extend(markdown::blocks(&source)),
             Ok(source) => found.sources.push(source),
             Err(finding) => findings.push(*finding),

@@ -98,7 +98,7 @@ fn files_of(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Vec
 
 fn one(file: &Path, check: bool, report: &mut Report) {
     report.files += 1;
-    let source = match files::source(file) {
+    let source = match files::pipeline(file) {
         Ok(source) => source,
         Err(finding) => return report.findings.push(*finding),
     };

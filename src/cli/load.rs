@@ -121,7 +121,7 @@ pub(crate) fn sources(folder: &FilePath) -> Result<Vec<ReadFile>, CliError> {
         let help = "name the folder with --pipelines, WEIR_PIPELINES or `pipelines` in weir.yaml";
         CliError::new(Exit::BadConfig, format!("reading {}: {error}; {help}", folder.display()))
     })?;
-    Ok(paths.iter().map(|path| files::source(path)).collect())
+    Ok(paths.iter().map(|path| files::pipeline(path)).collect())
 }
 
 /// Reads, checks and compiles pipeline files, and prints what is wrong with them.

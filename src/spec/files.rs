@@ -33,6 +33,33 @@ pub fn pipelines_at(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(out)
 }
 
+/// The text of a pipeline's file. Where it is a link, it leads to a file of its own folder, as mounted volumes have them: else
+/// who may write pipelines could have any file read, and quoted in findings.
+pub fn pipeline(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
+    if !path.is_symlink() {
+        return source(path);
+    }
+    let name = path.display().to_string();
+    let cannot = |error: io::Error| unreadable(path, &name, &error);
+    let kind = fs::metadata(path).map_err(cannot)?.file_type();
+    if !kind.is_file() {
+        return Err(no_file(kind, &name));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs::canonicalize(folder).map_err(cannot)?;
+    let target = fs::canonicalize(path).map_err(cannot)?;
+    if !target.starts_with(folder) {
+        return Err(fault(
+            &name,
+            "this link cannot be followed: it leads out of its folder".to_owned(),
+            "put the file itself into the folder, or let the link point at a file beside it or below",
+        ));
+    }
+    // What was looked at is what is read, wherever the link points now.
+    let file = fs::File::open(target).map_err(cannot)?;
+    decode(&name, bounded(file).map_err(cannot)?)
+}
+
 /// The text of a file. A file that cannot be read, is no regular file, is too large or no UTF-8 is a finding.
 pub fn source(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
     let name = path.display().to_string();

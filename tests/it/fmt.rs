@@ -93,14 +93,13 @@ fn every_clean_sample_means_the_same_afterwards() {
 #[test]
 fn files_are_written_whole_with_their_permissions_and_through_links() {
     let folder = Folder::new("fmt-write");
-    let (files, elsewhere) = (folder.path().join("pipelines"), folder.path().join("elsewhere"));
-    fs::create_dir_all(&files).unwrap();
+    let (files, elsewhere) = (folder.path().join("pipelines"), folder.path().join("pipelines/..data"));
     fs::create_dir_all(&elsewhere).unwrap();
     fs::write(files.join("a.yaml"), ROUGH).unwrap();
     fs::set_permissions(files.join("a.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
     fs::write(elsewhere.join("real.yaml"), ROUGH).unwrap();
     fs::set_permissions(elsewhere.join("real.yaml"), fs::Permissions::from_mode(0o604)).unwrap();
-    symlink("../elsewhere/real.yaml", files.join("link.yaml")).unwrap();
+    symlink("..data/real.yaml", files.join("link.yaml")).unwrap();
     fs::write(files.join("form.yaml"), FORM).unwrap();
     let as_it_was = fs::metadata(files.join("form.yaml")).unwrap();
 
@@ -118,7 +117,7 @@ fn files_are_written_whole_with_their_permissions_and_through_links() {
     assert_eq!(mode(&elsewhere.join("real.yaml")), 0o604);
     let now = fs::metadata(files.join("form.yaml")).unwrap();
     assert_eq!(now.modified().unwrap(), as_it_was.modified().unwrap(), "what has the form is not touched");
-    assert_eq!(names(&files), ["a.yaml", "form.yaml", "link.yaml"], "nothing is left behind");
+    assert_eq!(names(&files), ["..data", "a.yaml", "form.yaml", "link.yaml"], "nothing is left behind");
     assert_eq!(names(&elsewhere), ["real.yaml"]);
     assert_eq!(weir(&["fmt", "--check", "-q"], folder.path(), ""), (Some(0), String::new(), String::new()));
 }

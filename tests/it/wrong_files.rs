@@ -253,6 +253,52 @@ fn what_is_no_file_is_said_at_once() {
     wrong("memory", "cannot be", &[], |file| symlink("/proc/self/mem", file).unwrap());
 }
 
+/// B-16: no line of a file elsewhere is quoted, however the link is made.
+#[test]
+fn a_link_out_of_the_folder_is_not_followed() {
+    let outside = Folder::new("wrong-outside");
+    let secret = outside.path().join("secret.yaml");
+    fs::write(&secret, "token: canary-5c1e\n").unwrap();
+    let says = "this link cannot be followed: it leads out of its folder";
+    wrong("out", says, &[], |file| symlink(&secret, file).unwrap());
+    wrong("out-by-a-folder", says, &[], |file| {
+        symlink(outside.path(), file.with_file_name("..data")).unwrap();
+        symlink("..data/secret.yaml", file).unwrap();
+    });
+    wrong("up", says, &[], |file| {
+        fs::write(file.parent().unwrap().with_file_name("beside.yaml"), HEAD).unwrap();
+        symlink("../beside.yaml", file).unwrap();
+    });
+    let folder = Folder::new("wrong-named");
+    symlink(&secret, folder.path().join("x.yaml")).unwrap();
+    symlink(&secret, folder.path().join("x.md")).unwrap();
+    for arguments in [&["check", "."][..], &["check", "x.yaml"], &["check", "x.md"], &["graph", "x.yaml"]] {
+        let ran = weir(arguments, folder.path());
+        assert_eq!(ran.code, Some(1), "{arguments:?}: {}", ran.output);
+        assert!(ran.output.contains(says) && !ran.output.contains("canary"), "{arguments:?}: {}", ran.output);
+    }
+}
+
+/// A volume of Kubernetes: links to links, all inside.
+#[test]
+fn links_inside_of_the_folder_are_followed() {
+    let folder = Folder::new("wrong-mounted");
+    let pipelines = folder.path().join("mounted");
+    fs::create_dir_all(pipelines.join("..2026_11_30")).unwrap();
+    fs::write(pipelines.join("..2026_11_30/x.yaml"), HEAD).unwrap();
+    symlink("..2026_11_30", pipelines.join("..data")).unwrap();
+    symlink("..data/x.yaml", pipelines.join("x.yaml")).unwrap();
+    // The folder itself may be a link.
+    symlink("mounted", folder.path().join("pipelines")).unwrap();
+    for arguments in [&["check", "pipelines"][..], &["check", "pipelines/x.yaml"], &["graph", "pipelines"]] {
+        let ran = weir(arguments, folder.path());
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.output);
+    }
+    // Named from inside of the folder, a file has no folder in its name.
+    let ran = weir(&["check", "x.yaml"], &pipelines);
+    assert_eq!(ran.code, Some(0), "{}", ran.output);
+}
+
 /// `-` and paths that are given themselves.
 #[test]
 fn an_endless_input_is_not_read_to_its_end() {

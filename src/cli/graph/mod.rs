@@ -44,7 +44,7 @@ pub(super) fn graph(args: &Args, global: &Global, terminal: &mut Terminal) -> Re
         let found = files::pipelines_at(path)
             .map_err(|error| CliError::new(Exit::Usage, format!("reading {}: {error}", path.display())))?;
         for file in found {
-            match files::source(&file) {
+            match files::pipeline(&file) {
                 Ok(source) => read.push(PipelineFile::parse(&source, &mut findings)),
                 Err(finding) => findings.push(*finding),
             }
