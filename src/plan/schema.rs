@@ -10,8 +10,6 @@ use crate::spec::tree::Path;
 
 /// A schema that is missing, cannot be read, or is none.
 const SCHEMA: &str = "W0311";
-/// The largest file of a schema.
-const MOST: u64 = 1 << 20;
 
 impl Compiler<'_, '_> {
     /// What a `format` and the `schema` beside it come to; `at` is the block that has them.
@@ -84,7 +82,7 @@ impl Compiler<'_, '_> {
             _ => None,
         };
         let path = below.unwrap_or(&written);
-        match read_below(folder, path, MOST) {
+        match read_below(folder, path) {
             Ok(text) => Some(Document { path: path.to_owned(), text }),
             Err(why) => {
                 let label = self.document.label(at, "");

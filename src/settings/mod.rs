@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::{SECRET_PREFIX, environment, host_name, secrets};
-pub use files::read_below;
+pub use files::{Unread, read_below};
 pub use reference::{ReferenceError, References, Resolved};
 
 /// What a process runs with; every default is settled.

@@ -4,8 +4,6 @@
 //! Source: http-contract, section 1.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -16,10 +14,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::spec::Tls as Spec;
 use crate::handler::Problem;
 use crate::handler::egress::{self, Egress};
-use crate::settings::References;
+use crate::settings::{References, Unread, read_below};
 
-/// A PEM file is at most this long.
-const MAX_PEM: u64 = 1 << 20;
 /// What every PEM begins a section with.
 const BEGIN: &str = "-----BEGIN ";
 
@@ -124,34 +120,14 @@ fn pem(key: &str, written: &str, folder: &Path, references: &References) -> Resu
     })
 }
 
-/// Reads a file of the folder, wherever its links lead inside of it.
+/// The PEM of a file below the pipeline's folder.
 fn file(written: &str, folder: &Path) -> Result<String, String> {
-    let unread = |error: std::io::Error| format!("cannot be read: {error}");
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let folder = fs::canonicalize(folder).map_err(unread)?;
-    // What lies outside is told from what is not there only where it is inside.
-    let outside = || "is outside of the pipeline's folder".to_owned();
-    if Path::new(written)
-        .components()
-        .any(|part| !matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir))
-    {
-        return Err(outside());
-    }
-    let path = fs::canonicalize(folder.join(written)).map_err(unread)?;
-    if !path.starts_with(&folder) {
-        return Err(outside());
-    }
-    // The kind first: opening a pipe would wait for its other end.
-    if !fs::metadata(&path).map_err(unread)?.is_file() {
-        return Err("is no regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    File::open(&path).and_then(|file| file.take(MAX_PEM + 1).read_to_end(&mut bytes)).map_err(unread)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_PEM {
-        return Err("is larger than 1 MiB".to_owned());
-    }
-    let text = String::from_utf8(bytes).ok().filter(|text| text.contains(BEGIN));
-    text.ok_or_else(|| "is no PEM file".to_owned())
+    let text = read_below(folder, written).map_err(|unread| match unread {
+        Unread::Outside => "is outside of the pipeline's folder".to_owned(),
+        Unread::NoText => "is no PEM file".to_owned(),
+        other => other.to_string(),
+    })?;
+    if text.contains(BEGIN) { Ok(text) } else { Err("is no PEM file".to_owned()) }
 }
 
 fn certificates(key: &str, text: &str) -> Result<Vec<CertificateDer<'static>>, Problem> {
