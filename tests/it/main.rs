@@ -40,6 +40,7 @@ mod rules;
 mod batches;
 mod egress;
 mod proxies;
+mod tokens;
 mod hosts;
 mod signatures;
 mod cloudevents;

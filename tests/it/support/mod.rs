@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod raw;
 pub(crate) mod receiver;
+pub(crate) mod resource;
 pub(crate) mod run;
 pub(crate) mod secured;
 pub(crate) mod show;
