@@ -57,7 +57,7 @@ pub struct Egress {
     /// How many are under way to each.
     pub(super) doors: Doors,
     #[cfg(test)]
-    pub(super) names: std::collections::HashMap<String, Vec<IpAddr>>,
+    pub(super) names: std::sync::Mutex<std::collections::HashMap<String, Vec<IpAddr>>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Egress {
             pace: Pace::default(),
             doors: Doors::default(),
             #[cfg(test)]
-            names: std::collections::HashMap::new(),
+            names: std::sync::Mutex::default(),
         })
     }
 
@@ -155,8 +155,8 @@ impl Egress {
             Host::Domain(name) => *name,
         };
         #[cfg(test)]
-        if let Some(ips) = self.names.get(name) {
-            return Ok(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect());
+        if let Some(ips) = self.names.lock().ok().and_then(|names| names.get(name).cloned()) {
+            return Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
         }
         let _permit = self.lookups.acquire().await.map_err(io::Error::other)?;
         Ok(tokio::net::lookup_host((name, port)).await?.collect())

@@ -34,6 +34,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod host_tests;
+#[cfg(test)]
 mod authorities;
 #[cfg(test)]
 mod proxy_tests;

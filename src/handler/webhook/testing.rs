@@ -188,8 +188,8 @@ pub(super) fn egress(spec: &Value, names: &[(&str, &[&str])]) -> Egress {
     let spec: egress::Spec = serde_json::from_value(spec.clone()).unwrap();
     let mut egress = Egress::new(&spec, &[]).unwrap();
     let ips = |ips: &[&str]| ips.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
-    egress.names =
-        names.iter().map(|(name, list)| ((*name).to_owned(), ips(list))).collect::<HashMap<_, _>>();
+    let names = names.iter().map(|(name, list)| ((*name).to_owned(), ips(list)));
+    egress.names = Mutex::new(names.collect::<HashMap<_, _>>());
     egress
 }
 

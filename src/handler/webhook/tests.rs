@@ -12,7 +12,7 @@ use super::testing::{
     OK, Server, Step, attempt, context, egress, event, header, references, serve, webhook, webhook_by,
 };
 use crate::event::{Body, Event, Trace};
-use crate::handler::{Call, Context, Handler, Notes};
+use crate::handler::{Call, Handler, Notes};
 use crate::outcome::{BodyEnd, Class, Code, Failure, HoldCause};
 use crate::telemetry::clock;
 
@@ -508,55 +508,6 @@ fn an_attempt_is_small_enough_to_box() {
         Call { event: &event, attempt: 1, id: None, give_up_at: None, alone: false, notes: Notes::default() };
     let future = handler.one(&call);
     assert!(std::mem::size_of_val(&future) < 8 << 10, "{} bytes", std::mem::size_of_val(&future));
-}
-
-#[tokio::test]
-async fn a_rate_is_shared_by_all_who_go_to_one_host() {
-    let server = Server::start(vec![serve(OK)]).await;
-    let egress = Arc::new(egress(&json!({}), &[]));
-    let block = json!({ "url": server.url("/"), "rate": "20/s" });
-    let spec: Spec = serde_json::from_value(block).unwrap();
-    let context = Context { egress: Arc::clone(&egress), ..context(super::testing::egress(&json!({}), &[])) };
-    let [one, other] = [(); 2].map(|()| compile(&spec, &context, &references()).unwrap());
-    let (start, event) = (clock::now(), event(b"{}", &[]));
-    let all = (0..6).map(|number| attempt(if number % 2 == 0 { &one } else { &other }, &event));
-    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
-    let took = clock::now() - start;
-    assert!(took >= Duration::from_millis(250), "six requests have five times 50 ms between them: {took:?}");
-}
-
-/// One handler says two at once, the other nothing: each connection is one of two.
-#[tokio::test]
-async fn the_requests_at_once_are_shared_by_all_who_go_to_one_host() {
-    let server = Server::start(vec![serve(OK)]).await;
-    let egress = Arc::new(egress(&json!({}), &[]));
-    let [one, other] =
-        [json!({ "url": server.url("/"), "concurrency": 2 }), json!({ "url": server.url("/") })].map(
-            |block| {
-                let context = Context {
-                    egress: Arc::clone(&egress),
-                    ..context(super::testing::egress(&json!({}), &[]))
-                };
-                compile(&serde_json::from_value(block).unwrap(), &context, &references()).unwrap()
-            },
-        );
-    let event = event(b"{}", &[]);
-    let all = (0..20).map(|number| attempt(if number % 2 == 0 { &one } else { &other }, &event));
-    assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
-    assert_eq!(one.wire.pool.resting() + other.wire.pool.resting(), 2);
-}
-
-#[tokio::test]
-async fn a_receiver_may_ask_for_a_slower_pace() {
-    let allowed = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nwebhook-allowed-rate: 600\r\n\r\n";
-    let server = Server::start(vec![serve(allowed)]).await;
-    let (handler, event) = (webhook(&server.url("/"), &json!({})), event(b"{}", &[]));
-    let start = clock::now();
-    for _ in 0..4 {
-        attempt(&handler, &event).await.unwrap();
-    }
-    let took = clock::now() - start;
-    assert!(took >= Duration::from_millis(200), "100 ms between two, from the second on: {took:?}");
 }
 
 /// H02: the signature covers the body before its encoding.
