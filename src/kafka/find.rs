@@ -212,6 +212,13 @@ struct Seen {
 }
 
 impl Seen {
+    /// `committed`: for each partition below `count` that has an offset, the count that its metadata names, if any.
+    fn of(committed: &[Option<Option<u32>>], count: u32) -> Seen {
+        let known = committed.iter().copied().flatten().flatten().max();
+        let complete = committed.iter().all(Option::is_some);
+        Seen { known, write: known.filter(|_| !complete).unwrap_or(count) }
+    }
+
     /// Whether a partition without an offset is new, and so begins at its beginning.
     fn is_new(self, partition: &Partition) -> bool {
         self.known.is_some_and(|known| u32::try_from(partition.number).is_ok_and(|number| number >= known))
@@ -233,11 +240,8 @@ impl<C: ConsumerContext> NewPartitions<'_, C> {
             .map(|number| Partition { topic: Arc::clone(&partition.topic), number })
             .collect();
         let committed = raw::committed(self.consumer.client(), &all, TIMEOUT)?;
-        let known =
-            committed.iter().flatten().filter_map(|c: &Committed| (self.known_count)(&c.metadata)).max();
-        let complete = committed.iter().all(Option::is_some);
-        let write = known.filter(|_| !complete).unwrap_or(count);
-        let seen = Seen { known, write };
+        let named = |c: &Option<Committed>| c.as_ref().map(|c| (self.known_count)(&c.metadata));
+        let seen = Seen::of(&committed.iter().map(named).collect::<Vec<_>>(), count);
         self.seen.insert(Arc::clone(&partition.topic), seen);
         Ok(seen)
     }
@@ -281,5 +285,28 @@ mod tests {
         assert_eq!(asked([There(None), Missing]).unwrap(), [of(0, 0), of(0, 1)]);
         assert_eq!(asked([There(None), There(None)]).unwrap(), all);
         assert_eq!(asked([There(None), Refused]).unwrap_err().topic, Some(Arc::clone(&topics[1])));
+    }
+
+    /// H33: whichever of their owners comes first, partitions that were added are new to all of them.
+    #[test]
+    fn an_added_partition_is_new_to_a_slow_owner_too() {
+        let order = |by: [usize; 3]| {
+            let mut committed: Vec<Option<Option<u32>>> = vec![Some(Some(6)); 6];
+            committed.extend([None; 3]);
+            for number in by {
+                let seen = Seen::of(&committed, 9);
+                let partition = Partition { topic: Arc::from("a"), number: i32::try_from(number).unwrap() };
+                assert!(seen.is_new(&partition), "{number} of {by:?}: {seen:?}");
+                committed[number] = Some(Some(seen.write));
+            }
+            let seen = Seen::of(&committed, 9);
+            assert_eq!((seen.known, seen.write), (Some(6), 9), "now that all have one");
+        };
+        for by in [[6, 7, 8], [6, 8, 7], [7, 6, 8], [7, 8, 6], [8, 6, 7], [8, 7, 6]] {
+            order(by);
+        }
+        let first = Seen::of(&[None, None], 2);
+        assert_eq!((first.known, first.write), (None, 2));
+        assert!(!first.is_new(&Partition { topic: Arc::from("a"), number: 1 }), "`start` says where");
     }
 }

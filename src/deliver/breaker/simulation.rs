@@ -146,6 +146,18 @@ fn also_with_one_key() {
     assert_eq!((stage.dead, stage.delivered, stage.opened, stage.left()), (2, 18, 0, 0));
 }
 
+/// L12: what the breaker and its limit remember of ten minutes of 429 is no more than of one; nobody is given up.
+#[test]
+fn ten_minutes_of_429_are_remembered_as_one_is() {
+    let mut stage = Stage::new(2_000, 3, 1);
+    stage.run(60, |_, _| 429);
+    let (size, waiting) = (format!("{:?}", stage.breaker).len(), stage.left());
+    stage.run(540, |_, _| 429);
+    let later = format!("{:?}", stage.breaker).len();
+    assert!(later <= size + size / 10, "{size} characters, then {later}");
+    assert_eq!((stage.dead, stage.left()), (0, waiting));
+}
+
 /// A first key that fails from the start, with the other keys fine: opened at most for a moment.
 #[test]
 fn one_key_that_fails_alone_holds_up_no_other() {
