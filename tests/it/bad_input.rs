@@ -97,9 +97,12 @@ async fn hostile_headers_reach_no_request() {
         );
         assert!(stage.receiver.arrivals().iter().all(|arrival| arrival.header("x-evil").is_none()));
     }
-    for (test, name) in
-        [("bad-length", "content-length"), ("bad-host", "host"), ("bad-auth", "authorization")]
-    {
+    for (test, name) in [
+        ("bad-length", "content-length"),
+        ("bad-host", "host"),
+        ("bad-auth", "authorization"),
+        ("bad-te", "transfer-encoding"),
+    ] {
         let bad = (Some(&b"k"[..]), Some(GOOD), header(name, b"1"));
         let (dead, stage) = among_good_ones(test, FORWARD, bad, 3).await;
         assert!(dead.is_empty(), "{test}");
@@ -125,4 +128,60 @@ async fn names_that_are_not_text() {
     }
     let (dead, _) = among_good_ones("bad-many", "", (Some(b"k"), Some(GOOD), many), 3).await;
     assert!(dead.is_empty());
+}
+
+/// B-10, with every header forwarded: names that stand twice, a name without a letter, more than a request may carry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn odd_and_countless_headers_are_forwarded_or_the_record_is_invalid() {
+    let twice = header("x-twice", b"1").insert(Header { key: "x-twice", value: Some(b"2") });
+    let (dead, stage) = among_good_ones("bad-twice", FORWARD, (Some(b"k"), Some(GOOD), twice), 3).await;
+    let arrivals = stage.receiver.arrivals();
+    let of_it = arrivals.iter().find(|arrival| arrival.header("x-twice").is_some()).unwrap();
+    let values = of_it.headers.iter().filter(|(name, _)| name == "x-twice").map(|(_, value)| value.as_str());
+    assert_eq!((values.collect::<Vec<_>>(), dead.len()), (vec!["1", "2"], 0));
+    let mut many = OwnedHeaders::new();
+    for n in 0..10_000 {
+        many = many.insert(Header { key: &format!("h{n}"), value: Some(b"v") });
+    }
+    for (test, headers, code) in
+        [("bad-unnamed", header("", b"v"), "template"), ("bad-countless", many, "too_large")]
+    {
+        let (dead, _) = among_good_ones(test, FORWARD, (Some(b"k"), Some(GOOD), headers), 2).await;
+        let told: Vec<_> =
+            dead.iter().map(|dead| (dead.header("weir-reason"), dead.header("weir-code"))).collect();
+        assert_eq!(told, [(Some("invalid"), Some(code))], "{test}");
+    }
+}
+
+/// B-11: in a URL by template it is escaped; a body of JSON and a header cannot carry it. Logs and labels do not name it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_no_text_is_escaped_or_the_record_is_invalid() {
+    let mut stage = Stage::set("bad-bytes", "", |_| status(422)).await;
+    let (topic, at) = (stage.topic.clone(), stage.receiver.url());
+    let yaml = |url: &str, more: &str| {
+        format!("source: {topic}\ndlq: {topic}.dlq\nhandler:\n  webhook:\n    url: \"{at}{url}\"\n{more}")
+    };
+    let (body, head) = (format!("{topic}-body"), format!("{topic}-head"));
+    stage.site = stage
+        .site
+        .pipeline(&topic, &yaml("/{{ %key }}?k={{ %key }}", ""))
+        .pipeline(&body, &yaml("/body", "    body: { k: \"{{ %key }}\" }\n"))
+        .pipeline(&head, &yaml("/head", "    headers: { x-key: \"{{ %key }}\" }\n"));
+    let weir = stage.site.start("one").await;
+    send(&stage, Some(b"canarykey\xff\xfe"), Some(GOOD), OwnedHeaders::new(), 0);
+    let three = || async { weir.metric("weir_events_completed_total", &[]).await == 3.0 };
+    until("three outcomes", Duration::from_secs(20), three).await;
+    let arrivals = stage.receiver.arrivals();
+    let targets: Vec<&str> = arrivals.iter().map(|arrival| arrival.target.as_str()).collect();
+    assert_eq!(targets, ["/hook/canarykey%FF%FE?k=canarykey%FF%FE"], "the others are never sent");
+    let dead = stage.kafka.read(&stage.run, &format!("{topic}.dlq"));
+    let mut told: Vec<_> =
+        dead.iter().map(|dead| (dead.header("weir-pipeline").unwrap(), dead.header("weir-code"))).collect();
+    told.sort_unstable();
+    let template = Some("template");
+    assert_eq!(told, [(&*topic, Some("status")), (&*body, template), (&*head, template)]);
+    assert!(dead.iter().all(|dead| dead.key.as_deref() == Some(b"canarykey\xff\xfe")), "byte for byte");
+    let (_, metrics) = weir.get("/metrics").await.unwrap();
+    assert!(!metrics.contains("canarykey") && !weir.log().contains("canarykey"), "{metrics}");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }

@@ -7,9 +7,10 @@ use crate::support::check;
 use crate::support::ledger::{Arrival, Ledgers};
 use crate::support::load::Load;
 use crate::support::receiver::status;
+use crate::support::run::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_of_failures_costs_one_dead_letter_over_five_restarts() {
+async fn one_key_of_failures_costs_one_dead_letter_over_ten_restarts_and_rebalances() {
     let retry = "retry: { max_attempts: 2, backoff: fixed, initial_delay: 100ms }\n";
     let mut stage = Stage::set("breaker", retry, |_| status(500)).await;
     stage.site = stage.site.session(Duration::from_secs(2));
@@ -20,14 +21,21 @@ async fn one_key_of_failures_costs_one_dead_letter_over_five_restarts() {
     let mut faults = Vec::new();
     let mut weir = stage.site.start("one").await;
     let mut requests = 0;
-    for restart in 0..=5 {
+    for restart in 0..=10 {
         weir.holds("breaker").await;
         // A probe more than what opened it, so that failed probes are judged too.
         stage.receiver.wait_for(requests + 2, Duration::from_secs(30)).await;
         let dead = stage.kafka.read(&stage.run, &dlq);
         assert!(dead.len() <= 1, "{} dead letters after {restart} restarts", dead.len());
-        if restart == 5 {
+        if restart == 10 {
             break;
+        }
+        if restart % 3 == 1 {
+            // Another takes its share, is held as well, and leaves.
+            let two = stage.site.start("two").await;
+            let shares = || async { two.metric("weir_consumer_assigned_partitions", &[]).await > 0.0 };
+            until("the other has its share", Duration::from_secs(30), shares).await;
+            assert_eq!(two.stop(Duration::from_secs(15)).await, 0);
         }
         if restart % 2 == 0 {
             faults.push(weir.kill(&stage.run, &stage.watched()).await);

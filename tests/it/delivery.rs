@@ -115,7 +115,7 @@ async fn four_lines_are_enough() {
 async fn an_unsteady_receiver_gets_everything_once_and_in_order() {
     let seed = Run::new("unsteady").seed;
     let stage = Stage::set("unsteady", QUICK_RETRY, unsteady(seed)).await;
-    let load = Load { events: 20_000, keys: 500, size: 512, rate: None };
+    let load = Load { events: 20_000, keys: 1_000, size: 512, rate: None };
     let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
     let weir = stage.site.start("one").await;
     let commits = stage.commits();

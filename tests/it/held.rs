@@ -9,7 +9,7 @@ use crate::support::check;
 use crate::support::kafka::shared;
 use crate::support::load::Load;
 use crate::support::receiver::{Receiver, status};
-use crate::support::run::{Run, until};
+use crate::support::run::{Run, pause, until};
 use crate::support::weir::Site;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,11 +18,22 @@ async fn a_stage_that_is_held_for_long_lets_go_of_its_bodies_and_loses_none() {
     let stage = Stage::set("lets-go", retry, |_| status(503)).await;
     let weir = stage.site.start("one").await;
     let commits = stage.commits();
-    let load = Load { events: 3_000, keys: 50, size: 2_000, rate: None };
+    let load = Load { events: 10_000, keys: 50, size: 2_000, rate: None };
     let produced = load.produce(&stage.run, stage.kafka, &stage.topic).await;
     weir.holds("breaker").await;
     let let_go = async || weir.log().contains("read again when the hold ends");
     until("the bodies to be let go", Duration::from_secs(60), let_go).await;
+
+    // H37: ten times as much waits in the topic as may be gained.
+    let mut memory = Vec::new();
+    for _ in 0..6 {
+        memory.push(crate::outage::resident(&weir));
+        pause(Duration::from_secs(1)).await;
+    }
+    let grown = memory.iter().max().unwrap() - memory.iter().min().unwrap();
+    assert!(grown < 2 << 20, "{memory:?}");
+    let bodies = weir.metric("weir_memory_bytes", &[("pool", "records")]).await;
+    assert!(bodies < f64::from(2 << 20), "{bodies} bytes of records");
 
     let refused = stage.receiver.arrivals().len();
     stage.receiver.script(|_| status(200));

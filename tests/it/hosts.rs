@@ -44,6 +44,9 @@ async fn two_stages_of_one_host_share_its_places_and_each_gets_its_turn() {
     let of = |path: &str| -> Vec<&Arrival> { all.iter().filter(|one| one.target == path).copied().collect() };
     let (slow, quick) = (of("/hook/slow"), of("/hook/quick"));
     assert_eq!((slow.len(), quick.len()), (load.events, load.events), "each has its own");
+    // H04: the same record of two stages.
+    let ids: std::collections::HashSet<&str> = all.iter().map(|one| one.webhook_id.as_str()).collect();
+    assert_eq!(ids.len(), 2 * load.events);
     // The stage that says nothing comes first or second; it may have begun before the other has a say.
     let both: Vec<&Arrival> = all.iter().filter(|one| one.start >= slow[0].start).copied().collect();
     assert_eq!(overlap(&both), AT_ONCE, "shared by both");

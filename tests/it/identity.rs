@@ -53,3 +53,24 @@ async fn a_dead_letter_names_its_event_where_nothing_else_looks_into_the_payload
     assert!(ids[1].ends_with("/0/1"), "its position, where it says nothing of itself: {}", ids[1]);
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+/// H04: one stage, two topics, the same partition, offset, key and value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_payload_in_two_topics_has_two_ids() {
+    let mut stage = Stage::set("two-topics", "", |_| status(200)).await;
+    let (topic, other) = (stage.topic.clone(), format!("{}-other", stage.topic));
+    stage.kafka.create(&other, 1, &[]).await;
+    let yaml = format!("source: {{ topics: [{topic}, {other}] }}\nhandler: {}\n", stage.receiver.url());
+    stage.site = stage.site.pipeline(&topic, &yaml);
+    let weir = stage.site.start("one").await;
+    send(&stage, Some(b"a"), Some(b"{}"), OwnedHeaders::new(), 0);
+    stage.kafka.write(&other, &[("a", "{}")]);
+    stage.receiver.wait_for(2, Duration::from_secs(30)).await;
+    let arrivals = stage.receiver.arrivals();
+    let mut events: Vec<&str> = arrivals.iter().map(|arrival| arrival.event.as_str()).collect();
+    events.sort_unstable();
+    let other_event = format!("{other}/0/0");
+    assert_eq!((events[0], &arrivals[0].body), (other_event.as_str(), &arrivals[1].body));
+    assert_ne!(arrivals[0].webhook_id, arrivals[1].webhook_id);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
