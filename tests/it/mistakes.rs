@@ -2,7 +2,7 @@
 //! (`== title`), the files (`-- name`, the first one `order-billing.yaml` where nothing else is said), and behind
 //! `-- says` the output. `UPDATE_EXPECT=1` writes the outputs anew; read the difference as their reader would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir::cli::check;
@@ -87,7 +87,7 @@ fn found(files: &[(String, String)]) -> Vec<Diagnostic> {
     }
 }
 
-/// A finding says where, by line, column and caret, and why or what to do.
+/// A finding says where, by line, column and caret, and what to do.
 fn lacks(finding: &Diagnostic, files: &[(String, String)]) -> Option<&'static str> {
     let (source, span) = (&finding.primary.source, finding.primary.span);
     let known = files.iter().any(|(name, text)| name == source.name() && text == source.text());
@@ -96,13 +96,18 @@ fn lacks(finding: &Diagnostic, files: &[(String, String)]) -> Option<&'static st
     if !known || span.end > source.text().len() || !output.contains(&place) || !output.contains('^') {
         return Some("a place");
     }
-    (finding.cause.is_none() && finding.help.is_none()).then_some("a cause or help")
+    finding.help.is_none().then_some("help")
+}
+
+/// A message without what somebody has written: the parts in back quotes.
+fn kind(message: &str) -> String {
+    message.split('`').step_by(2).collect::<Vec<_>>().join("`")
 }
 
 #[test]
 fn each_mistake_has_place_cause_and_help() {
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
-    let (mut wrong, mut count) = (Vec::new(), 0);
+    let (mut wrong, mut count, mut caused) = (Vec::new(), 0, BTreeSet::new());
     let folder = root().join("tests/cases/mistakes");
     let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -117,6 +122,9 @@ fn each_mistake_has_place_cause_and_help() {
             }
             let mut says = String::new();
             for finding in &findings {
+                if finding.cause.is_some() && lacks(finding, &mistake.files).is_none() {
+                    caused.insert((finding.code, kind(&finding.message)));
+                }
                 says += &format!("{}\n", diagnostic::human(finding, false));
                 if let Some(what) = lacks(finding, &mistake.files) {
                     wrong.push(format!("{title}: lacks {what}: {}", diagnostic::short(finding)));
@@ -132,6 +140,7 @@ fn each_mistake_has_place_cause_and_help() {
         }
     }
     assert!(count >= 200, "{count} mistakes are left");
+    assert!(caused.len() >= 40, "{} kinds of mistake have place, cause and help: {caused:#?}", caused.len());
     assert!(wrong.is_empty(), "UPDATE_EXPECT=1 writes the outputs anew:\n{}", wrong.join("\n"));
 }
 
@@ -142,8 +151,10 @@ fn a_finding_without_a_place_or_a_word_is_caught() {
     let label =
         |source: &Arc<Source>, end| diagnostic::Label::new(source, weir::spec::span::Span::new(0, end), "");
     let finding = Diagnostic::error("W0101", "m", label(&source, 8));
-    assert_eq!(lacks(&finding, &files), Some("a cause or help"));
+    assert_eq!(lacks(&finding, &files), Some("help"));
+    assert_eq!(lacks(&finding.clone().with_cause("c"), &files), Some("help"));
     assert_eq!(lacks(&finding.with_help("h"), &files), None);
+    assert_eq!(kind("`a` has no `b` c"), kind("`x` has no `y z` c"));
     let nowhere = Diagnostic::error("W0101", "m", label(&Source::new(FIRST, ""), 0)).with_help("h");
     assert_eq!(lacks(&nowhere, &files), Some("a place"));
     let behind = Diagnostic::error("W0101", "m", label(&source, 99)).with_help("h");

@@ -19,7 +19,8 @@ pub(super) fn check(
     let has_brokers = |name: &str| clusters.get(name).is_some_and(|cluster| !cluster.brokers.is_empty());
     // Where nothing says where Kafka is, that is said when it is run.
     let nothing = named().next().is_none() && !has_brokers(DEFAULT_CLUSTER);
-    let unset = written.is_some_and(|written| references.resolve(written).is_err());
+    // That its reference is not set, or a secret, was said.
+    let unset = written.is_some_and(|it| !references.resolve(it).is_ok_and(|name| !name.is_secret()));
     if has_brokers(name) || nothing || unset {
         return;
     }

@@ -5,6 +5,7 @@ mod github;
 mod human;
 mod json;
 mod sarif;
+mod why;
 
 use std::sync::Arc;
 
@@ -74,13 +75,14 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A finding that makes its file unusable.
     pub fn error(code: &'static str, message: impl Into<String>, primary: Label) -> Diagnostic {
+        let message = message.into();
         Diagnostic {
             code,
             severity: Severity::Error,
-            message: message.into(),
+            cause: why::of(code, &message),
+            message,
             primary,
             labels: Vec::new(),
-            cause: None,
             help: None,
         }
     }
