@@ -25,8 +25,10 @@ impl Credentials {
         let mut digest = None;
         for file in files.filter(|file| *file != "probe") {
             let mut bytes = Vec::new();
-            // What cannot be read counts as what was read of it.
-            if let Ok(file) = std::fs::File::open(file) {
+            // What cannot be read counts as what was read of it. Opening a pipe would wait for its other end.
+            if std::fs::metadata(file).is_ok_and(|kind| kind.is_file())
+                && let Ok(file) = std::fs::File::open(file)
+            {
                 file.take(MOST).read_to_end(&mut bytes).ok();
             }
             digest.get_or_insert_with(Sha256::new).update(Sha256::digest(&bytes));
@@ -76,8 +78,11 @@ mod tests {
         std::fs::write(&file, "two").unwrap();
         assert!(made_with.worn_out(&cluster, &refused).is_some());
         assert_eq!(made_with.worn_out(&cluster, &error(RDKafkaErrorCode::UnknownTopicOrPartition)), None);
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_file(&file).unwrap();
         assert!(made_with.worn_out(&cluster, &refused).is_some(), "a file that is gone has changed");
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(made_with.worn_out(&cluster, &refused).is_some(), "nobody waits for the other end of a pipe");
+        std::fs::remove_dir_all(&folder).unwrap();
 
         let plain = Cluster { properties: BTreeMap::new(), ..cluster };
         assert_eq!(Credentials::read(&plain).worn_out(&plain, &refused), None, "there are no files");

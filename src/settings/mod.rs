@@ -2,6 +2,7 @@
 //! resolve to. The only module that reads the environment. The file itself is read by `spec::runtime`.
 
 pub mod memory;
+pub mod pem;
 mod reference;
 mod environment;
 mod files;

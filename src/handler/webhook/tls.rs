@@ -14,10 +14,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::spec::Tls as Spec;
 use crate::handler::Problem;
 use crate::handler::egress::{self, Egress};
+use crate::settings::pem::BEGIN;
 use crate::settings::{References, Unread, read_below};
-
-/// What every PEM begins a section with.
-const BEGIN: &str = "-----BEGIN ";
 
 /// How TLS is agreed on for one handler.
 #[derive(Debug, Default)]
@@ -45,7 +43,7 @@ impl Tls {
     pub(super) fn compile(spec: &Spec, folder: &Path, references: &References) -> Result<Tls, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut read = |key: &str, written: &Option<String>| {
-            let text = written.as_ref().map(|written| pem(key, written, folder, references)).transpose();
+            let text = written.as_ref().map(|written| text_of(key, written, folder, references)).transpose();
             text.map_err(|problem| problems.push(problem)).ok().flatten()
         };
         let ca = read("ca", &spec.ca);
@@ -97,7 +95,7 @@ impl Identity {
 }
 
 /// The text that a key of the block stands for.
-fn pem(key: &str, written: &str, folder: &Path, references: &References) -> Result<String, Problem> {
+fn text_of(key: &str, written: &str, folder: &Path, references: &References) -> Result<String, Problem> {
     let resolved = references
         .resolve(written)
         .map_err(|error| Problem::at(key, error.to_string()).help(error.help()))?;

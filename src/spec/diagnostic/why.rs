@@ -34,6 +34,7 @@ const WHY: &[(&str, &str, &str)] = &[
     ("W0403", "no handler that could answer", "`%response` is what a handler was answered"),
     ("W0505", "looks like a path", "only `{{ }}` makes a template of a text"),
     ("W0507", "may hold its key longer", "records of a key wait for the one before them"),
+    ("W0602", "not stand in the file", VERSIONED),
     ("W0603", "sends the password as it is", "whoever listens on the way can read it"),
     ("W0801", "would choose the host", "it could send the request, and its credentials, anywhere"),
     ("W0801", "would choose the first path segment", "it could call what the file never meant"),

@@ -2,7 +2,7 @@
 
 use super::build::Builder;
 use super::{Cluster, Mechanism, Sasl, Tls};
-use crate::settings::References;
+use crate::settings::{References, Resolved, pem};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::tree::Path;
 
@@ -66,7 +66,12 @@ impl Builder<'_> {
         ] {
             let Some(written) = value else { continue };
             let text = self.text(references, &at.then(key), written);
-            let is_pem = text.contains("-----BEGIN ");
+            let is_pem = text.contains(pem::BEGIN);
+            if let Ok(resolved) = references.resolve(written).as_ref()
+                && !is_pem
+            {
+                self.named_file(&at.then(key), resolved);
+            }
             if is_pem && key == "key" {
                 self.credential(references, &at.then(key), written);
             }
@@ -82,11 +87,25 @@ impl Builder<'_> {
             ("key_password", tls.key_password.is_some(), "key", tls.key.is_some()),
         ] {
             if there && !other_there {
-                self.incomplete(&at.then(key), format!("`{key}` means nothing without `{other}`"), "");
+                self.incomplete(
+                    &at.then(key),
+                    format!("`{key}` means nothing without `{other}`"),
+                    "write both, or neither",
+                );
             }
         }
         if let Some(password) = &tls.key_password {
             out.push(("ssl.key.password", self.credential(references, &at.then("key_password"), password)));
+        }
+    }
+
+    /// A file that librdkafka would open at the start: it would wait for ever for a pipe.
+    fn named_file(&mut self, at: &Path, file: &Resolved) {
+        let help = "name a PEM file, or write ${secret:NAME} of a secret that holds the PEM";
+        if file.is_secret() {
+            self.incomplete(at, "the secret is no PEM".to_owned(), help);
+        } else if let Err(why) = pem::read(std::path::Path::new(file.expose())) {
+            self.incomplete(at, format!("`{file}` {why}"), help);
         }
     }
 
@@ -102,7 +121,14 @@ impl Builder<'_> {
             let mechanism = word(*mechanism);
             match (there, wanted) {
                 (false, true) => {
-                    self.incomplete(&at.then("mechanism"), format!("{mechanism} needs `{key}`"), "");
+                    let help = match key {
+                        "password" => "add it: password: \"${secret:NAME}\"",
+                        "username" => "add it: username: NAME",
+                        _ => {
+                            "add it: oauth2: { token_url: .., client_id: .., client_secret: \"${secret:NAME}\" }"
+                        }
+                    };
+                    self.incomplete(&at.then("mechanism"), format!("{mechanism} needs `{key}`"), help);
                 }
                 (true, false) => {
                     let message = format!("{mechanism} has no use for `{key}`");
@@ -130,9 +156,8 @@ impl Builder<'_> {
     }
 
     fn incomplete(&mut self, path: &Path, message: String, help: &str) {
-        let mut finding = Diagnostic::error(INCOMPLETE, message, self.document.label(path, ""));
-        finding.help = (!help.is_empty()).then(|| help.to_owned());
-        self.findings.push(finding);
+        let finding = Diagnostic::error(INCOMPLETE, message, self.document.label(path, ""));
+        self.findings.push(finding.with_help(help));
     }
 }
 

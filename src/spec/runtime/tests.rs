@@ -15,7 +15,7 @@ listen: 127.0.0.1:7071
 pipelines: ./flows
 kafka:
   brokers: [kafka-1:9092, kafka-2:9092]
-  tls: { ca: /etc/weir/kafka-ca.pem }
+  tls: { ca: ca.pem }
   sasl: { mechanism: SCRAM-SHA-512, username: weir, password: "${secret:kafka_password}" }
   properties: { client.rack: eu-1a }
 registry: { url: https://registry.internal, username: weir, password: "${secret:registry_password}" }
@@ -37,8 +37,19 @@ fn environment(more: &[(&str, &str)]) -> BTreeMap<String, String> {
     fixed.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
+/// The text with a PEM file that is there in place of each `NAME.pem` of `tls`.
+fn with_files(text: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("weir-runtime-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    ["ca.pem", "c.pem", "k.pem"].iter().fold(text.to_owned(), |text, name| {
+        let file = folder.join(format!("of-{name}"));
+        std::fs::write(&file, "-----BEGIN X-----\n").unwrap();
+        text.replace(&format!(": {name}"), &format!(": {}", file.display()))
+    })
+}
+
 fn loaded(text: &str, more: &[(&str, &str)], flags: &[Override]) -> (Option<Loaded>, String) {
-    let source = Source::new("weir.yaml", text);
+    let source = Source::new("weir.yaml", with_files(text));
     let mut findings = Vec::new();
     let loaded = load(Some(&source), &environment(more), flags, &mut findings);
     diagnostic::sort(&mut findings);
@@ -186,12 +197,13 @@ fn each_way_to_sign_on_is_what_librdkafka_calls_it() {
     let (_, files) =
         signing_on("  tls: { ca: ca.pem, cert: c.pem, key: k.pem, key_password: '${secret:password}' }\n");
     for (name, value) in [
-        ("ssl.ca.location", "ca.pem"),
-        ("ssl.certificate.location", "c.pem"),
-        ("ssl.key.location", "k.pem"),
+        ("ssl.ca.location", "of-ca.pem"),
+        ("ssl.certificate.location", "of-c.pem"),
+        ("ssl.key.location", "of-k.pem"),
         ("ssl.key.password", "c4nary"),
     ] {
-        assert_eq!(files.get(name).map(String::as_str), Some(value), "{name}");
+        let file = files.get(name).map(String::as_str).unwrap_or_default();
+        assert!(file.rsplit('/').next() == Some(value) || file == value, "{name}: {file}");
     }
     let (_, system) = signing_on("  tls: {}\n");
     assert_eq!(system.get("ssl.ca.location").map(String::as_str), Some("probe"), "the system's authorities");
@@ -271,15 +283,15 @@ weir.yaml:7:95: error[W0104]: unknown field `static_membership`; help: `static_m
 #[test]
 fn what_cannot_sign_on_is_said_where_it_is_written() {
     let (findings, _) = signing_on(
-        "  tls: { cert: c.pem, key_password: open }
+        "  tls: { key_password: open, cert: c.pem }
   sasl: { mechanism: SCRAM-SHA-512, username: u, oauth2: { token_url: t, client_id: c, client_secret: s } }
   properties: { sasl.password: x, security.protocol: ssl, request.required.acks: '1', ssl.cipher.suites: a }
 ",
     );
     let expected = "\
-weir.yaml:3:16: error[W0602]: `cert` means nothing without `key`
-weir.yaml:3:37: error[W0602]: `key_password` means nothing without `key`
-weir.yaml:4:22: error[W0602]: SCRAM-SHA-512 needs `password`
+weir.yaml:3:24: error[W0602]: `key_password` means nothing without `key`; help: write both, or neither
+weir.yaml:3:36: error[W0602]: `cert` means nothing without `key`; help: write both, or neither
+weir.yaml:4:22: error[W0602]: SCRAM-SHA-512 needs `password`; help: add it: password: \"${secret:NAME}\"
 weir.yaml:4:50: error[W0602]: SCRAM-SHA-512 has no use for `oauth2`; help: take it out
 weir.yaml:5:17: error[W0601]: `sasl.password` is set by Weir itself; cause: one place says how Weir signs on to Kafka; help: write kafka.sasl.password instead
 weir.yaml:5:35: error[W0601]: `security.protocol` is set by Weir itself; cause: one place says how Weir signs on to Kafka; help: write kafka.tls or kafka.sasl instead
@@ -290,11 +302,40 @@ weir.yaml:5:59: error[W0601]: `request.required.acks` is set by Weir itself; cau
         signing_on("  sasl: { mechanism: PLAIN, username: u, password: '${secret:password}' }\n");
     assert!(findings.starts_with("weir.yaml:3:22: warning[W0603]"), "{findings}");
     let (findings, _) = signing_on("  sasl: { mechanism: SCRAM-SHA-512, username: u, password: open }\n");
-    let expected =
-        "weir.yaml:3:60: error[W0602]: credentials do not stand in the file; help: write ${secret:NAME}\n";
+    let expected = "weir.yaml:3:60: error[W0602]: credentials do not stand in the file; cause: files are shared and kept in version control; help: write ${secret:NAME}\n";
     assert_eq!(findings, expected);
     let variable = [("WEIR_KAFKA_SASL_PASSWORD", "c4nary")];
     let (_, findings) =
         loaded("kafka: { brokers: b:1, sasl: { mechanism: SCRAM-SHA-512, username: u } }\n", &variable, &[]);
     assert_eq!(findings, "", "a variable may hold it");
+}
+
+/// A pipe that nobody writes to, a folder, a file that is not there or holds something else: said at once, and in its place.
+#[test]
+fn a_file_of_tls_that_cannot_be_read_is_said_and_not_waited_for() {
+    let folder = std::env::temp_dir().join(format!("weir-tls-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+    std::fs::write(folder.join("text"), "no certificate").unwrap();
+    std::fs::write(folder.join("large"), vec![b'-'; 1 << 21]).unwrap();
+    for (name, why) in [
+        ("pipe", "is no regular file"),
+        ("", "is no regular file"),
+        ("gone", "cannot be read: No such file or directory (os error 2)"),
+        ("text", "is no PEM file"),
+        ("large", "is larger than 1 MiB"),
+    ] {
+        let file = folder.join(name).display().to_string();
+        for (key, column) in [("ca", 14), ("cert", 16)] {
+            let (findings, _) = signing_on(&format!("  tls: {{ {key}: {file} }}\n"));
+            let said = format!("weir.yaml:3:{column}: error[W0602]: `{file}` {why}; help: name a PEM file, ");
+            assert!(findings.contains(&said), "{said}\n{findings}");
+        }
+        let (findings, _) =
+            signing_on(&format!("  clusters: {{ b: {{ brokers: c:1, tls: {{ ca: {file} }} }} }}\n"));
+        assert!(findings.starts_with("weir.yaml:3:") && findings.contains(why), "{findings}");
+    }
+    let (findings, _) = signing_on("  tls: { ca: '${secret:password}' }\n");
+    assert!(findings.contains("error[W0602]: the secret is no PEM; help: "), "{findings}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
