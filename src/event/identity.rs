@@ -97,8 +97,14 @@ mod tests {
             name: "shop.orders.v1".into(),
             id: Some(TopicId([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])),
         };
-        let origin = Origin { topic: Arc::new(topic), partition: 3, offset: 184_467, timestamp: None };
+        let origin =
+            Origin { topic: Arc::new(topic.clone()), partition: 3, offset: 184_467, timestamp: None };
         assert_eq!(webhook_id(&origin, "order-billing", 0), "msg_smeh2b7g5zq2t6kkxlbpatvdcmph3z2u");
         assert_ne!(webhook_id(&origin, "order-billing", 0), webhook_id(&origin, "order-billing", 1));
+        // A mirror keeps all but the cluster's id.
+        let mirrored = Arc::new(Topic { cluster: "AkU3OEVBNTcwNTJENDM2Qg".into(), ..topic });
+        let here = webhook_id(&origin, "order-billing", 0);
+        let elsewhere = Origin { topic: mirrored, ..origin };
+        assert_ne!(here, webhook_id(&elsewhere, "order-billing", 0));
     }
 }

@@ -17,7 +17,7 @@ use crate::support::run::{Run, until};
 use crate::support::weir::Site;
 
 const SOON: Duration = Duration::from_secs(30);
-const WEEK: &str = "604800000";
+pub(crate) const WEEK: &str = "604800000";
 
 /// As `Stage::set`, with no DLQ topic, and with these source topics besides.
 async fn without_dlq(
@@ -51,14 +51,17 @@ fn partitions(admin: &AdminClient<DefaultClientContext>, topic: &str) -> usize {
 }
 
 /// A topic's settings, as the broker tells them.
-async fn settings(admin: &AdminClient<DefaultClientContext>, topic: &str) -> HashMap<String, String> {
+pub(crate) async fn settings(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+) -> HashMap<String, String> {
     let asked = [ResourceSpecifier::Topic(topic)];
     let told = admin.describe_configs(&asked, &AdminOptions::new()).await.unwrap();
     let entries = told.into_iter().next().unwrap().unwrap().entries;
     entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
-fn admin(kafka: &Kafka) -> AdminClient<DefaultClientContext> {
+pub(crate) fn admin(kafka: &Kafka) -> AdminClient<DefaultClientContext> {
     kafka.client().create().unwrap()
 }
 
