@@ -48,6 +48,7 @@ mod clusters;
 mod topics;
 mod metrics;
 mod identity;
+mod order;
 mod outage;
 mod outputs;
 mod chain;

@@ -49,3 +49,48 @@ async fn an_urgent_topic_is_not_behind_a_backlog_of_another() {
     assert_eq!(weir.metric("weir_anomalies_total", &[("kind", "rule_failed")]).await, 0.0);
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+/// What is urgent overtakes other keys, never an older record of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_one_key_keep_their_order_whatever_their_priority() {
+    const KEYS: usize = 20;
+    const OF_EACH: usize = 40;
+    let slow = |_: crate::support::receiver::Seen<'_>| status(200).after(Duration::from_millis(10));
+    let mut stage = Stage::set("priority-key", "", slow).await;
+    let yaml = format!(
+        "source: {0}\nhandler: {1}\ndlq: {0}.dlq\nmax_in_flight: 4\npriority: .priority\n",
+        stage.topic,
+        stage.receiver.url()
+    );
+    stage.site = stage.site.pipeline(&stage.topic, &yaml);
+    let mut rng = stage.run.rng(7);
+    let records: Vec<(String, String)> = (0..KEYS * OF_EACH)
+        .map(|number| {
+            let (key, seq) = (number % KEYS, number / KEYS);
+            let priority = ["critical", "high", "normal", "low"][rng.usize(..4)];
+            (format!("k{key}"), format!(r#"{{"priority":"{priority}","key":{key},"seq":{seq}}}"#))
+        })
+        .collect();
+    let borrowed: Vec<(&str, &str)> =
+        records.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    stage.kafka.write(&stage.topic, &borrowed);
+    let weir = stage.site.start("one").await;
+    stage.receiver.wait_for(records.len(), Duration::from_secs(60)).await;
+    let arrivals = stage.receiver.arrivals();
+    assert_eq!(arrivals.len(), records.len(), "each once");
+    let mut seqs = vec![Vec::new(); KEYS];
+    let mut places = Vec::new();
+    for arrival in &arrivals {
+        let value: serde_json::Value = serde_json::from_slice(&arrival.body).unwrap();
+        let (key, seq) = (value["key"].as_u64().unwrap() as usize, value["seq"].as_u64().unwrap() as usize);
+        seqs[key].push(seq);
+        places.push(seq * KEYS + key);
+    }
+    for (key, seqs) in seqs.iter().enumerate() {
+        assert!(seqs.iter().copied().eq(0..OF_EACH), "key {key}: {seqs:?}");
+    }
+    // Four at once put none further away than a few; only a priority does.
+    let overtaken = places.windows(2).filter(|pair| pair[1] + 2 * KEYS < pair[0]).count();
+    assert!(overtaken > 10, "the priority did bite: {overtaken} of {}", records.len());
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}

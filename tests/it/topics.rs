@@ -109,6 +109,32 @@ async fn an_offset_outside_of_the_log_is_set_back_where_the_file_says_so() {
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_outside_of_the_log_is_set_to_its_end_where_the_file_says_so() {
+    let stage = stage_with("set-forward", "on_out_of_range: latest").await;
+    for number in 0..3_u8 {
+        send(&stage, Some(b"k"), Some(&[b'a' + number]), OwnedHeaders::new(), 0);
+    }
+    commit_by_hand(&stage, 0, 1_000);
+    let weir = stage.site.start("one").await;
+    let committed = || async {
+        let samples = stage.watched().committed(&stage.run).await;
+        samples.iter().find(|sample| sample.partition == 0).map(|sample| sample.offset)
+    };
+    // The offset by hand is above all of them: it has to go down.
+    until("the end of the log is committed", Duration::from_secs(30), || async {
+        committed().await == Some(3)
+    })
+    .await;
+    send(&stage, Some(b"k"), Some(b"d"), OwnedHeaders::new(), 0);
+    until("what came later", Duration::from_secs(30), || async { committed().await == Some(4) }).await;
+    let bodies: Vec<bytes::Bytes> =
+        stage.receiver.arrivals().into_iter().map(|arrival| arrival.body).collect();
+    assert_eq!(bodies, [&b"d"[..]], "nothing of what was there before, and no hold");
+    assert_eq!(weir.metric("weir_stage_held", &[]).await, 0.0);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
 /// A transaction that is about to commit an offset of the stage's group: until it ends nobody is told what is committed, so no
 /// look-up of the partition comes to its end.
 fn pending_offset(stage: &Stage) -> BaseProducer {
