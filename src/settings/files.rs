@@ -43,12 +43,17 @@ pub fn read_below(folder: &Path, written: &str) -> Result<String, Unread> {
     if !path.starts_with(&folder) {
         return Err(Unread::Outside);
     }
+    read_file(&path)
+}
+
+/// The text of a regular file.
+pub(super) fn read_file(path: &Path) -> Result<String, Unread> {
     // The kind first: opening a pipe would wait for its other end.
-    if !fs::metadata(&path)?.is_file() {
+    if !fs::metadata(path)?.is_file() {
         return Err(Unread::NoFile);
     }
     let mut bytes = Vec::new();
-    File::open(&path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MOST {
         return Err(Unread::Large);
     }

@@ -299,6 +299,23 @@ fn links_inside_of_the_folder_are_followed() {
     assert_eq!(ran.code, Some(0), "{}", ran.output);
 }
 
+/// A file that weir.yaml names for Kafka: librdkafka would wait for a pipe's other end.
+#[test]
+fn a_pipe_in_place_of_a_certificate_keeps_nobody_waiting() {
+    let folder = Folder::new("wrong-certificate");
+    fs::create_dir_all(folder.path().join("pipelines")).unwrap();
+    fs::write(folder.path().join("pipelines/x.yaml"), HEAD).unwrap();
+    let text = "kafka: { brokers: [\"127.0.0.1:1\"], tls: { ca: ca.pem } }\nlisten: 127.0.0.1:0\n";
+    fs::write(folder.path().join("weir.yaml"), text).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.path().join("ca.pem")).status().unwrap().success());
+    for command in ["check", "run"] {
+        let ran = weir(&[command], folder.path());
+        assert_eq!(ran.code, Some(78), "{command}: {}", ran.output);
+        let says = ran.output.contains("W0602") && ran.output.contains("weir.yaml:1:47");
+        assert!(says && ran.output.contains("`ca.pem` is no regular file"), "{command}: {}", ran.output);
+    }
+}
+
 /// `-` and paths that are given themselves.
 #[test]
 fn an_endless_input_is_not_read_to_its_end() {
