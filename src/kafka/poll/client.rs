@@ -144,7 +144,9 @@ impl<I: Intake> Poller<I> {
         let new = match Client::open(&self.options) {
             Ok(new) => new,
             Err(error) => {
-                error!(group, %why, %error, "the consumer cannot go on, and no new one can be made; trying again");
+                if self.remakes_said.is_new(&error.message, now) {
+                    error!(group, %why, %error, "the consumer cannot go on, and no new one can be made; trying again");
+                }
                 self.failed = Some((why.clone(), now + IDLE));
                 return;
             }

@@ -191,8 +191,9 @@ pub struct Poller<I> {
     token: u64,
     /// What Kafka refuses, until it is known to be over.
     refused: Option<Refused>,
-    /// Of look-ups and of commits that fail.
+    /// Of look-ups, of clients that cannot be made, and of commits that fail.
     look_ups_said: Said,
+    remakes_said: Said,
     commits_said: Said,
     /// There is no room: partitions that hold their share are paused.
     no_room: bool,
@@ -266,6 +267,7 @@ impl<I: Intake> Poller<I> {
             token: 0,
             refused: None,
             look_ups_said: Said::default(),
+            remakes_said: Said::default(),
             commits_said: Said::default(),
             no_room: false,
             full_since: None,

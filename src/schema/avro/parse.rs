@@ -13,6 +13,12 @@ const MAX_TEXT: usize = 1 << 20;
 /// The most types of a schema.
 const MAX_TYPES: usize = 10_000;
 
+/// How deep types stand inside of each other in one text.
+const MAX_NESTING: usize = 64;
+/// The most texts that one schema refers to, and the stack on which all of them are read.
+const MAX_REFERENCES: usize = 200;
+const STACK: usize = 64 << 20;
+
 /// A schema, and those that it refers to.
 #[derive(Debug, Clone)]
 pub struct Schema {
@@ -30,6 +36,19 @@ impl Schema {
     /// # Errors
     /// What is wrong, in one sentence.
     pub fn parse(text: &str, references: &[Reference<'_>]) -> Result<Schema, String> {
+        if references.len() > MAX_REFERENCES {
+            return Err(format!("a schema has at most {MAX_REFERENCES} references"));
+        }
+        // One text may lead to the next as deeply as there are texts.
+        std::thread::scope(|scope| {
+            let build = std::thread::Builder::new().name("avro-schema".into()).stack_size(STACK);
+            let parsed = build.spawn_scoped(scope, || Schema::parse_here(text, references));
+            let parsed = parsed.map_err(|error| format!("no thread to read it on: {error}"))?;
+            parsed.join().unwrap_or_else(|_| Err("its parser has panicked".to_owned()))
+        })
+    }
+
+    fn parse_here(text: &str, references: &[Reference<'_>]) -> Result<Schema, String> {
         let mut defined = HashSet::new();
         let mut texts = Vec::new();
         for part in references.iter().copied().chain([text]) {
@@ -38,7 +57,7 @@ impl Schema {
             }
             let mut json: Json =
                 serde_json::from_str(part).map_err(|error| format!("the schema is not JSON: {error}"))?;
-            define(&mut json, "", &mut defined)?;
+            define(&mut json, "", &mut defined, 0)?;
             texts.push(json.to_string());
         }
         let main = texts.pop().unwrap_or_default();
@@ -60,10 +79,21 @@ impl Schema {
 
 /// Notes the names that a schema defines: one that is there twice is two types in one, of which the parser would drop one in
 /// silence. Takes out logical types that are no text, which the specification says to ignore.
-fn define(json: &mut Json, namespace: &str, defined: &mut HashSet<String>) -> Result<(), String> {
+fn define(
+    json: &mut Json,
+    namespace: &str,
+    defined: &mut HashSet<String>,
+    depth: usize,
+) -> Result<(), String> {
+    if depth > MAX_NESTING {
+        return Err(format!(
+            "a schema is nested at most {MAX_NESTING} levels; give the inner types names of their own"
+        ));
+    }
+    let below = depth + 1;
     match json {
         Json::Array(branches) => {
-            branches.iter_mut().try_for_each(|branch| define(branch, namespace, defined))
+            branches.iter_mut().try_for_each(|branch| define(branch, namespace, defined, below))
         }
         Json::Object(map) => {
             if map.get("logicalType").is_some_and(|logical| !logical.is_string()) {
@@ -94,12 +124,12 @@ fn define(json: &mut Json, namespace: &str, defined: &mut HashSet<String>) -> Re
             }
             for key in ["type", "items", "values"] {
                 if let Some(inner) = map.get_mut(key) {
-                    define(inner, &namespace, defined)?;
+                    define(inner, &namespace, defined, below)?;
                 }
             }
             let fields = map.get_mut("fields").and_then(Json::as_array_mut);
             fields.into_iter().flatten().try_for_each(|field| match field.get_mut("type") {
-                Some(of) => define(of, &namespace, defined),
+                Some(of) => define(of, &namespace, defined, below),
                 None => Ok(()),
             })
         }

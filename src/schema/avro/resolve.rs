@@ -4,12 +4,12 @@
 //! Source: Avro 1.12, "Schema Resolution". Where a reader's union has the writer's very type, that branch is taken before
 //! one that it could be promoted to, as Java does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use vrl::value::{KeyString, Value};
 
 use super::parse::Schema;
-use super::types::{Decimal, FixedAs, IntAs, LongAs, Type, TypeId, simple};
+use super::types::{Decimal, Enum, FixedAs, IntAs, LongAs, Names, Record, Type, TypeId, simple};
 
 /// A step's place in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,10 +97,13 @@ impl Reader {
             reader,
             steps: Vec::new(),
             known: HashMap::new(),
-            own: HashMap::new(),
+            open: VecDeque::new(),
             mismatches: Vec::new(),
         };
-        let root = resolve.step(writer.root, reader.root, "");
+        let root = resolve.step(Pair { writer: writer.root, reader: reader.root, own: false }, String::new());
+        while let Some((id, pair, path)) = resolve.open.pop_front() {
+            resolve.fill(id, pair, &path);
+        }
         Reader { steps: resolve.steps, root, mismatches: resolve.mismatches }
     }
 
@@ -110,54 +113,71 @@ impl Reader {
     }
 }
 
+/// A type of the writer, and what it is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Pair {
+    writer: TypeId,
+    reader: TypeId,
+    /// Both are types of the writer: what nobody wants is read over.
+    own: bool,
+}
+
 struct Resolve<'a> {
     writer: &'a Schema,
     reader: &'a Schema,
     steps: Vec<Step>,
-    /// The step of each pair; one that is under way is there too.
-    known: HashMap<(TypeId, TypeId), StepId>,
-    /// The same of the writer's types as they are, for what is skipped.
-    own: HashMap<(TypeId, TypeId), StepId>,
+    /// The step of each pair that was met.
+    known: HashMap<Pair, StepId>,
+    /// Steps that are still to be filled, one after the other: types may be inside of each other as deeply as they like.
+    open: VecDeque<(StepId, Pair, String)>,
     mismatches: Vec<Mismatch>,
 }
 
 impl Resolve<'_> {
-    fn step(&mut self, writer: TypeId, reader: TypeId, path: &str) -> StepId {
-        if let Some(known) = self.known.get(&(writer, reader)) {
+    fn step(&mut self, pair: Pair, path: String) -> StepId {
+        if let Some(known) = self.known.get(&pair) {
             return *known;
         }
         let id = StepId(self.steps.len());
         self.steps.push(Step::Null);
-        self.known.insert((writer, reader), id);
-        let step = match self.make(writer, reader, path) {
+        self.known.insert(pair, id);
+        self.open.push_back((id, pair, path));
+        id
+    }
+
+    fn fill(&mut self, id: StepId, pair: Pair, path: &str) {
+        let step = match self.make(pair, path) {
             Ok(step) => step,
             Err(why) => {
-                self.mismatches.push(Mismatch { path: path.to_owned(), why: why.clone() });
+                if !pair.own {
+                    self.mismatches.push(Mismatch { path: path.to_owned(), why: why.clone() });
+                }
                 Step::Mismatch(why)
             }
         };
         if let Some(place) = self.steps.get_mut(id.0) {
             *place = step;
         }
-        id
     }
 
-    fn make(&mut self, writer: TypeId, reader: TypeId, path: &str) -> Result<Step, String> {
-        let (from, to) = (self.writer.get(writer), self.reader.get(reader));
+    fn make(&mut self, pair: Pair, path: &str) -> Result<Step, String> {
+        let Pair { writer, reader, own } = pair;
+        let read_as = if own { self.writer } else { self.reader };
+        let (from, to) = (self.writer.get(writer), read_as.get(reader));
         if let Type::Union(branches) = from {
-            let each = branches.iter().enumerate();
-            return Ok(Step::Union(
-                each.map(|(at, branch)| self.step(*branch, reader, &format!("{path}|{at}"))).collect(),
-            ));
+            // The writer's own branches are themselves.
+            let each = branches.iter().enumerate().map(|(at, branch)| {
+                let reader = if own { *branch } else { reader };
+                self.step(Pair { writer: *branch, reader, own }, format!("{path}|{at}"))
+            });
+            return Ok(Step::Union(each.collect()));
         }
         if let Type::Union(branches) = to {
-            let found = self.branch(from, branches);
-            let branch = found.ok_or_else(|| {
-                let names: Vec<String> =
-                    branches.iter().map(|branch| self.reader.get(*branch).name()).collect();
+            let branch = branch(read_as, from, branches).ok_or_else(|| {
+                let names: Vec<String> = branches.iter().map(|branch| read_as.get(*branch).name()).collect();
                 format!("{} is none of {}", from.name(), names.join(", "))
             })?;
-            return self.make(writer, branch, path);
+            return self.make(Pair { writer, reader: branch, own }, path);
         }
         let differ = || Err(format!("expected {}, got {}", to.name(), from.name()));
         Ok(match (from, to) {
@@ -188,36 +208,18 @@ impl Resolve<'_> {
                 Step::Fixed(a.size, b.means)
             }
             (Type::Enum(a), Type::Enum(b)) if b.names.know(&a.names) => self.symbols(a, b, path),
-            (Type::Array(a), Type::Array(b)) => Step::Array(self.step(*a, *b, &format!("{path}[]"))),
-            (Type::Map(a), Type::Map(b)) => Step::Map(self.step(*a, *b, &format!("{path}[]"))),
-            (Type::Record(a), Type::Record(b)) if b.names.know(&a.names) => self.record(a, b, path),
+            (Type::Array(a), Type::Array(b)) => {
+                Step::Array(self.step(Pair { writer: *a, reader: *b, own }, format!("{path}[]")))
+            }
+            (Type::Map(a), Type::Map(b)) => {
+                Step::Map(self.step(Pair { writer: *a, reader: *b, own }, format!("{path}[]")))
+            }
+            (Type::Record(a), Type::Record(b)) if b.names.know(&a.names) => self.record(a, b, own, path)?,
             _ => return differ(),
         })
     }
 
-    /// The branch of a reader's union that takes a type: one of the very same kind and whole name, of the same kind and name,
-    /// or one that it is promoted to, in this order.
-    fn branch(&self, from: &Type, branches: &[TypeId]) -> Option<TypeId> {
-        let find = |takes: &dyn Fn(&Type) -> bool| {
-            branches.iter().copied().find(|branch| takes(self.reader.get(*branch)))
-        };
-        find(&|to| same_kind(from, to, true)).or_else(|| find(&|to| same_kind(from, to, false))).or_else(
-            || {
-                find(&|to| {
-                    matches!(
-                        (from, to),
-                        (Type::Int(_), Type::Long(_) | Type::Float | Type::Double)
-                            | (Type::Long(_), Type::Float | Type::Double)
-                            | (Type::Float, Type::Double)
-                            | (Type::Bytes(_), Type::String(_))
-                            | (Type::String(_), Type::Bytes(_))
-                    )
-                })
-            },
-        )
-    }
-
-    fn symbols(&mut self, writer: &super::types::Enum, reader: &super::types::Enum, path: &str) -> Step {
+    fn symbols(&mut self, writer: &Enum, reader: &Enum, path: &str) -> Step {
         let known = |symbol: &String| reader.symbols.contains(symbol);
         let of = |symbol: &String| match (known(symbol), &reader.default) {
             (true, _) => Ok(Value::from(symbol.as_str())),
@@ -233,7 +235,7 @@ impl Resolve<'_> {
         Step::Enum(symbols)
     }
 
-    fn record(&mut self, writer: &super::types::Record, reader: &super::types::Record, path: &str) -> Step {
+    fn record(&mut self, writer: &Record, reader: &Record, own: bool, path: &str) -> Result<Step, String> {
         let by_name = |name: &str| writer.fields.iter().position(|field| field.name == name);
         let found: Vec<Option<usize>> = reader
             .fields
@@ -247,11 +249,13 @@ impl Resolve<'_> {
             let taker =
                 found.iter().position(|found| *found == Some(at)).and_then(|at| reader.fields.get(at));
             let path = format!("{path}/{}", field.name);
-            let (to, step) = match taker {
-                Some(to) => (Some(KeyString::from(to.name.clone())), self.step(field.of, to.of, &path)),
-                None => (None, self.skip(field.of)),
+            let (to, pair) = match taker {
+                Some(to) => {
+                    (Some(KeyString::from(to.name.clone())), Pair { writer: field.of, reader: to.of, own })
+                }
+                None => (None, Pair { writer: field.of, reader: field.of, own: true }),
             };
-            fields.push(FieldStep { name: field.name.clone(), to, step });
+            fields.push(FieldStep { name: field.name.clone(), to, step: self.step(pair, path) });
         }
         let mut defaults = Vec::new();
         for (field, _) in reader.fields.iter().zip(&found).filter(|(_, found)| found.is_none()) {
@@ -259,32 +263,30 @@ impl Resolve<'_> {
                 Some(json) => self.reader.default(field.of, json).map_err(|fault| fault.to_string()),
                 None => Err("the writer does not have it, and it has no default".to_owned()),
             };
-            match value {
-                Ok(value) => defaults.push((KeyString::from(field.name.clone()), value)),
-                Err(why) => {
-                    let path = format!("{path}/{}", field.name);
-                    self.mismatches.push(Mismatch { path, why: why.clone() });
-                    return Step::Mismatch(format!("the field {}: {why}", field.name));
-                }
-            }
+            let value = value.map_err(|why| format!("the field {}: {why}", field.name))?;
+            defaults.push((KeyString::from(field.name.clone()), value));
         }
-        Step::Record(fields, defaults)
+        Ok(Step::Record(fields, defaults))
     }
+}
 
-    /// What reads over a value that the reader does not want.
-    fn skip(&mut self, writer: TypeId) -> StepId {
-        let mut own = Resolve {
-            writer: self.writer,
-            reader: self.writer,
-            steps: std::mem::take(&mut self.steps),
-            known: std::mem::take(&mut self.own),
-            own: HashMap::new(),
-            mismatches: Vec::new(),
-        };
-        let id = own.step(writer, writer, "");
-        (self.steps, self.own) = (own.steps, own.known);
-        id
-    }
+/// The branch of a union that takes a type: one of the very same kind and whole name, of the same kind and name, or one that
+/// it is promoted to, in this order.
+fn branch(union_of: &Schema, from: &Type, branches: &[TypeId]) -> Option<TypeId> {
+    let find =
+        |takes: &dyn Fn(&Type) -> bool| branches.iter().copied().find(|branch| takes(union_of.get(*branch)));
+    find(&|to| same_kind(from, to, true)).or_else(|| find(&|to| same_kind(from, to, false))).or_else(|| {
+        find(&|to| {
+            matches!(
+                (from, to),
+                (Type::Int(_), Type::Long(_) | Type::Float | Type::Double)
+                    | (Type::Long(_), Type::Float | Type::Double)
+                    | (Type::Float, Type::Double)
+                    | (Type::Bytes(_), Type::String(_))
+                    | (Type::String(_), Type::Bytes(_))
+            )
+        })
+    })
 }
 
 /// Whether two types are of one kind, and where they have names of one name.
@@ -297,7 +299,7 @@ fn same_kind(from: &Type, to: &Type, whole: bool) -> bool {
     }
 }
 
-fn same_name(writer: &super::types::Names, reader: &super::types::Names, whole: bool) -> bool {
+fn same_name(writer: &Names, reader: &Names, whole: bool) -> bool {
     if whole {
         return reader.full == writer.full;
     }

@@ -7,30 +7,32 @@ use data_encoding::BASE64;
 use vrl::value::{ObjectMap, Value};
 
 use super::MAX_DEPTH;
+use super::choose::natural;
 use super::parse::Schema;
 use super::text;
 use super::types::{Fixed, FixedAs, IntAs, LongAs, Record, Type, TypeId, Unit};
 use crate::schema::Fault;
+
+/// How many values are written or tried for one datum: unions inside of unions may be tried in many ways.
+const MOST_VALUES: usize = 4_000_000;
+const TOO_MANY: &str = "it has too many values, or too many ways to be written";
 
 /// Writes a value by a schema, at most `limit` bytes.
 ///
 /// # Errors
 /// What does not fit, and where.
 pub fn encode(schema: &Schema, value: &Value, limit: usize) -> Result<Bytes, Fault> {
-    let mut write = Write { schema, out: Vec::with_capacity(128.min(limit)), limit };
+    let mut write = Write { schema, out: Vec::with_capacity(128.min(limit)), limit, left: MOST_VALUES };
     write.value(schema.root, value, 0)?;
     Ok(write.out.into())
-}
-
-/// Whether a value fits a type.
-pub(super) fn fits(schema: &Schema, of: TypeId, value: &Value, depth: usize) -> bool {
-    Write { schema, out: Vec::new(), limit: usize::MAX }.value(of, value, depth).is_ok()
 }
 
 struct Write<'a> {
     schema: &'a Schema,
     out: Vec<u8>,
     limit: usize,
+    /// How many values may still be written or tried.
+    left: usize,
 }
 
 impl Write<'_> {
@@ -38,6 +40,7 @@ impl Write<'_> {
         if depth > MAX_DEPTH {
             return Err(Fault::new(format!("the value is deeper than {MAX_DEPTH} levels")));
         }
+        self.left = self.left.checked_sub(1).ok_or_else(|| Fault::new(TOO_MANY))?;
         let below = depth + 1;
         let of_type = self.schema.get(of);
         match (of_type, value) {
@@ -87,22 +90,35 @@ impl Write<'_> {
         }
     }
 
+    /// Plain JSON does not say which branch is meant: the first that is naturally written so and takes all of the value, else
+    /// the first that takes it.
     fn union(&mut self, branches: &[TypeId], value: &Value, depth: usize) -> Result<(), Fault> {
-        let null = |branch: &&TypeId| matches!(self.schema.get(**branch), Type::Null);
-        // Of `["null", X]` it is X that says what is wrong.
-        let only = match branches.iter().filter(|branch| !null(branch)).collect::<Vec<_>>()[..] {
-            [only] if !matches!(value, Value::Null) => branches.iter().position(|branch| branch == only),
-            _ => None,
-        };
-        let at = only.or_else(|| self.schema.choose(branches, value, depth)).ok_or_else(|| {
+        let is_null = |branch: &TypeId| matches!(self.schema.get(*branch), Type::Null);
+        let others = branches.iter().filter(|branch| !is_null(branch)).count();
+        let natural =
+            |at: &usize| branches.get(*at).is_some_and(|branch| natural(self.schema.get(*branch), value));
+        let (first, then): (Vec<usize>, Vec<usize>) = (0..branches.len()).partition(natural);
+        let start = self.out.len();
+        let mut said = None;
+        for at in first.into_iter().chain(then) {
+            let Some(branch) = branches.get(at) else { continue };
+            self.long(i64::try_from(at).unwrap_or(i64::MAX))?;
+            match self.value(*branch, value, depth) {
+                Ok(()) => return Ok(()),
+                Err(fault) if self.left == 0 => return Err(fault),
+                Err(fault) => {
+                    // Of `["null", X]` it is X that says what is wrong.
+                    if others == 1 && !is_null(branch) && !matches!(value, Value::Null) {
+                        said = Some(fault);
+                    }
+                    self.out.truncate(start);
+                }
+            }
+        }
+        Err(said.unwrap_or_else(|| {
             let names: Vec<String> = branches.iter().map(|branch| self.schema.get(*branch).name()).collect();
             Fault::new(format!("expected one of {}; got {}", names.join(", "), value.kind_str()))
-        })?;
-        self.long(i64::try_from(at).unwrap_or(i64::MAX))?;
-        match branches.get(at) {
-            Some(branch) => self.value(*branch, value, depth),
-            None => Ok(()),
-        }
+        }))
     }
 
     fn record(&mut self, record: &Record, map: &ObjectMap, depth: usize) -> Result<(), Fault> {

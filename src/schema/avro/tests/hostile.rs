@@ -92,3 +92,43 @@ proptest! {
         encode(&schema(&written.text), &other, 1 << 16).ok();
     }
 }
+
+/// A type that holds itself in several ways, as one for any JSON does: each value has many ways to be tried.
+#[test]
+fn a_value_of_nested_unions_is_written_in_bounded_time() {
+    let any = schema(
+        r#"{"type":"record","name":"Any","fields":[{"name":"v","type":["null","long","string",
+            {"type":"array","items":"Any"},
+            {"type":"record","name":"A","fields":[{"name":"a","type":"Any"}]},
+            {"type":"record","name":"B","fields":[{"name":"a","type":"Any"}]}]}]}"#,
+    );
+    let nested =
+        |leaf: &str, depth: usize| format!("{}{leaf}{}", r#"{"v":{"a":"#.repeat(depth), "}}".repeat(depth));
+    let fits = value(&nested(r#"{"v":7}"#, 9));
+    let datum = encode(&any, &fits, 1 << 20).unwrap();
+    assert_eq!(Reader::of(&any).read(&datum).unwrap(), fits);
+    let begun = crate::telemetry::clock::now();
+    let wrong = encode(&any, &value(&nested(r#"{"v":true}"#, 20)), 1 << 20).unwrap_err();
+    assert_eq!(wrong.message(), "it has too many values, or too many ways to be written");
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+/// A chain of types, each in a text of its own, and one inside of the other.
+#[test]
+fn a_long_chain_of_types_overflows_nothing() {
+    let link = |at: usize| {
+        format!(r#"{{"type":"record","name":"R{at}","fields":[{{"name":"r","type":"R{}"}}]}}"#, at + 1)
+    };
+    let chain = |length: usize| {
+        let mut texts: Vec<String> = (1..length).map(link).collect();
+        texts.push(format!(r#"{{"type":"record","name":"R{length}","fields":[]}}"#));
+        texts.reverse();
+        let references: Vec<&str> = texts.iter().map(String::as_str).collect();
+        Schema::parse(&link(0), &references)
+    };
+    let longest = chain(200).unwrap();
+    assert!(Reader::of(&longest).mismatches().is_empty());
+    assert_eq!(chain(201).unwrap_err(), "a schema has at most 200 references");
+    let deep = format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(100), "}".repeat(100));
+    assert!(Schema::parse(&deep, &[]).unwrap_err().contains("at most 64 levels"));
+}
