@@ -39,13 +39,7 @@ impl Credentials {
     /// Why a client that was made with these is to be made anew: they are others now, and it is not let in. `None` where it
     /// may stay. Reads files.
     pub(super) fn worn_out(&self, cluster: &Cluster, error: &KafkaError) -> Option<KafkaError> {
-        use RDKafkaErrorCode::{
-            AllBrokersDown, BrokerTransportFailure, MessageTimedOut, OperationTimedOut, SSL,
-        };
-        let kept_out = matches!(
-            error.code,
-            SSL | AllBrokersDown | BrokerTransportFailure | MessageTimedOut | OperationTimedOut
-        );
+        let kept_out = error.code == RDKafkaErrorCode::SSL || error.means_unreachable();
         let changed = kept_out && self.0.is_some() && *self != Credentials::read(cluster);
         changed.then(|| KafkaError {
             code: error.code,

@@ -304,19 +304,24 @@ mod tests {
     use super::*;
     use crate::kafka::embedded::Embedded;
 
+    /// For the topic `out`.
+    fn record(key: Option<&'static str>, value: impl Into<Bytes>) -> Outgoing {
+        Outgoing {
+            topic: "out".into(),
+            partition: None,
+            key: key.map(Bytes::from),
+            value: Some(value.into()),
+            headers: Vec::new(),
+            timestamp: None,
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_client_that_has_failed_for_good_is_made_anew() {
         let broker = Embedded::start().unwrap();
         broker.create_topic("out", 1).unwrap();
         let producer = Producer::build(&broker.cluster(), "test").unwrap();
-        let record = Outgoing {
-            topic: "out".into(),
-            partition: None,
-            key: None,
-            value: Some("v".into()),
-            headers: Vec::new(),
-            timestamp: None,
-        };
+        let record = record(None, "v");
         let first = producer.send(&record).await.unwrap().offset;
 
         raw::make_fatal(producer.shared.live.load().client.client());
@@ -340,14 +345,7 @@ mod tests {
         cluster.brokers = "127.0.0.1:1".to_owned();
         cluster.properties.insert("ssl.ca.location".to_owned(), file.display().to_string());
         let producer = Producer::build(&cluster, "test").unwrap();
-        let record = Outgoing {
-            topic: "out".into(),
-            partition: None,
-            key: None,
-            value: Some("v".into()),
-            headers: Vec::new(),
-            timestamp: None,
-        };
+        let record = record(None, "v");
         let before = producer.shared.live();
         let queued = producer.begin(&record).await.unwrap();
         std::fs::write(&file, "two").unwrap();
@@ -375,14 +373,7 @@ mod tests {
         cluster.properties.insert("queue.buffering.max.kbytes".into(), "1024".into());
         let producer = Producer::build(&cluster, "test").unwrap();
         assert_eq!(producer.memory(), (0, 1 << 20));
-        let record = Outgoing {
-            topic: "out".into(),
-            partition: None,
-            key: Some("key".into()),
-            value: Some("value".into()),
-            headers: Vec::new(),
-            timestamp: None,
-        };
+        let record = record(Some("key"), "value");
         let mut sent = std::pin::pin!(producer.send(&record));
         assert!(futures_util::poll!(&mut sent).is_pending());
         assert_eq!(producer.memory().0, 8);
@@ -399,14 +390,7 @@ mod tests {
         cluster.properties.insert("queue.buffering.max.kbytes".to_owned(), "4".to_owned());
         let whole = Producer::build(&cluster, "test").unwrap();
         let (one, other) = (whole.for_stage(), whole.for_stage());
-        let record = Outgoing {
-            topic: "out".into(),
-            partition: None,
-            key: None,
-            value: Some(vec![b'v'; 400].into()),
-            headers: Vec::new(),
-            timestamp: None,
-        };
+        let record = record(None, vec![b'v'; 400]);
         let is_sent = async |producer: &Producer| {
             let sent = Box::pin(producer.send(&record));
             // What waits for its report, and what waits for room, both wait: the queue tells them apart.

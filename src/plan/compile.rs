@@ -360,7 +360,9 @@ impl Compiler<'_, '_> {
         let mut routes = Some(Vec::new());
         for (index, route) in written.publish.0.iter().enumerate() {
             let item = place::item(self.document, &path.then("publish"), index);
-            let own = match route.format.map(|format| self.codec(format, route.schema.as_ref(), &item)) {
+            // A schema alone is one of the default format.
+            let format = route.format.or(route.schema.as_ref().map(|_| Format::Json));
+            let own = match format.map(|format| self.codec(format, route.schema.as_ref(), &item)) {
                 Some(None) => {
                     routes = None;
                     continue;

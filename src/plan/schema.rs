@@ -14,6 +14,11 @@ const SCHEMA: &str = "W0311";
 impl Compiler<'_, '_> {
     /// What a `format` and the `schema` beside it come to; `at` is the block that has them.
     pub(super) fn codec(&mut self, format: Format, schema: Option<&SchemaSpec>, at: &Path) -> Option<Codec> {
+        let written = self.document.at(&at.then("format"));
+        if written.is_some_and(|node| self.document.skip.contains(&node.id)) {
+            // One that is not available yet has been answered.
+            return None;
+        }
         let codec = match (format, schema) {
             (Format::Avro | Format::Json, Some(schema)) => {
                 return self.schema(format, schema, &at.then("schema"));
