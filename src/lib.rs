@@ -10,6 +10,8 @@ pub mod outcome;
 pub mod kafka;
 pub mod flow;
 pub mod schema;
+pub mod store;
+pub mod registry;
 pub mod codec;
 pub mod transform;
 pub mod handler;

@@ -179,6 +179,8 @@ pub enum HoldCause {
     Invalid,
     /// Kafka does not let the stage in or not at its topics or group, or takes no commits or no records of a `publish`.
     Kafka,
+    /// The schema registry is away, or does not have what the pipeline file asks for.
+    Registry,
     /// A source or `publish` topic does not exist.
     TopicMissing,
     /// The committed offset is outside of the log, or belongs to a deleted topic.
@@ -199,6 +201,7 @@ impl HoldCause {
         HoldCause::Dlq,
         HoldCause::Invalid,
         HoldCause::Kafka,
+        HoldCause::Registry,
         HoldCause::TopicMissing,
         HoldCause::OutOfRange,
     ];
@@ -217,6 +220,7 @@ impl HoldCause {
             HoldCause::Dlq => "dlq",
             HoldCause::Invalid => "invalid",
             HoldCause::Kafka => "kafka",
+            HoldCause::Registry => "registry",
             HoldCause::TopicMissing => "topic_missing",
             HoldCause::OutOfRange => "out_of_range",
         }
@@ -432,4 +436,20 @@ pub enum Verdict {
     },
     /// Nothing may be said: the assignment ended or the process stops. What was begun is indefinite, not delivered.
     Abandoned,
+}
+
+impl Verdict {
+    /// The same of a record whose handler has answered, so that the publishes alone are owed; without an answer itself.
+    #[must_use]
+    pub fn owing(self, answer: Option<Answer>) -> Verdict {
+        let Some(answer) = answer else { return self };
+        let owing = |progress| Progress { owed: Owed::Publish(Box::new(answer)), ..progress };
+        match self {
+            Verdict::Again { due, progress } => Verdict::Again { due, progress: owing(progress) },
+            Verdict::Hold { cause, message, progress } => {
+                Verdict::Hold { cause, message, progress: owing(progress) }
+            }
+            other @ (Verdict::Done(_) | Verdict::Abandoned) => other,
+        }
+    }
 }

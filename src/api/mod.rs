@@ -2,6 +2,7 @@
 //! stop. What is shown comes in through `Surface`; nothing here knows how a pipeline runs.
 
 mod health;
+pub mod registry;
 pub mod serve;
 
 use std::net::SocketAddr;
@@ -17,10 +18,13 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::registry::server::Server;
 use crate::runtime::status::StatusReport;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
 
+/// Where the embedded registry is.
+pub const REGISTRY_PATH: &str = "/registry";
 /// The longest request body that is read.
 const BODY_LIMIT: usize = 64 * 1024;
 
@@ -33,6 +37,8 @@ pub struct Surface {
     pub status: Arc<dyn Fn() -> StatusReport + Send + Sync>,
     /// Whether `auth` names tokens. Until requests are checked against them, details stay closed.
     pub auth: bool,
+    /// The embedded registry, where it is served.
+    pub registry: Option<Arc<Server>>,
 }
 
 impl std::fmt::Debug for Surface {
@@ -103,6 +109,11 @@ fn router(surface: Surface, address: SocketAddr) -> Router {
             problem(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method")
         })
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
+    // With tokens it stays closed until requests are checked against them.
+    let router = match surface.registry.clone().filter(|_| !surface.auth) {
+        Some(server) => router.nest_service(REGISTRY_PATH, registry::routes(server)),
+        None => router,
+    };
     let router = if local_only { router.layer(middleware::from_fn(local_host_only)) } else { router };
     router.layer(middleware::from_fn_with_state(Arc::clone(&surface.metrics), count)).with_state(surface)
 }

@@ -26,6 +26,7 @@ async fn running(auth: bool) -> Running {
         metrics: Arc::clone(&metrics),
         status: Arc::new(move || shared.lock().unwrap().clone()),
         auth,
+        registry: None,
     };
     let api = build("127.0.0.1:0".parse().unwrap(), surface).await.unwrap();
     let (address, stop, tasks) = (api.address(), CancellationToken::new(), TaskTracker::new());
@@ -176,7 +177,12 @@ async fn a_web_page_cannot_ask_a_loopback_surface() {
 
 #[tokio::test]
 async fn a_public_address_without_auth_is_refused_before_binding() {
-    let surface = Surface { metrics: Metrics::new(), status: Arc::new(StatusReport::default), auth: false };
+    let surface = Surface {
+        metrics: Metrics::new(),
+        status: Arc::new(StatusReport::default),
+        auth: false,
+        registry: None,
+    };
     let refused = build("0.0.0.0:0".parse().unwrap(), surface).await.unwrap_err();
     assert!(matches!(refused, ApiError::PublicWithoutAuth(_)), "{refused}");
 }

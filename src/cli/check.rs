@@ -55,7 +55,15 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
     if let Ok(egress) = guard.or_else(|_| Egress::new(&egress::Spec::default(), &[])) {
         let egress = Arc::new(egress);
         findings.extend(super::load::token_sources(loaded, &egress).err().into_iter().flatten());
-        let environment = plan::Environment { references, egress, schemas: &loaded.settings.schemas };
+        let registry = match super::registry::connect(loaded) {
+            Ok(registry) => registry.map(|registry| registry.client),
+            Err(list) => {
+                findings.extend(list);
+                None
+            }
+        };
+        let environment =
+            plan::Environment { references, egress, schemas: &loaded.settings.schemas, registry };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }

@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::kafka::embedded::{Embedded, LIMITS};
 use crate::runtime::ClusterConfig;
 use crate::settings::DEFAULT_CLUSTER;
-use crate::spec::units;
+use crate::spec::{runtime, units};
 
 /// Partitions of a topic that a pipeline reads.
 const PARTITIONS: u32 = 3;
@@ -38,7 +38,8 @@ pub(super) fn dev(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> R
     if args.demo {
         return demo::demo(args, global, terminal);
     }
-    let settled = load::runtime_file(global, &args.run.overrides(), terminal)?;
+    let mut settled = load::runtime_file(global, &args.run.overrides(), terminal)?;
+    settled.registry.get_or_insert(runtime::Registry::Embedded);
     load::logs(&settled.settings, global, terminal)?;
     let sources = load::sources(&settled.settings.pipelines)?;
     let loaded = load::pipelines(sources, settled, terminal)?;

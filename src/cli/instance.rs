@@ -45,7 +45,13 @@ impl Instance {
             broken: loaded.broken.clone(),
             stopping: stop.graceful.clone(),
         };
+        let embedded = loaded.registry.as_ref().and_then(|registry| registry.embedded.as_ref());
+        let registry = match embedded {
+            Some(embedded) => Some(embedded.open().await?),
+            None => None,
+        };
         let surface = Surface {
+            registry,
             metrics: Arc::clone(&metrics),
             status: Arc::new(move || status.report()),
             auth: loaded.auth,

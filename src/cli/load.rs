@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Global;
 use super::exit::{CliError, Exit};
+use super::registry::{self, Registry};
 use super::terminal::Terminal;
 use crate::handler::Problem;
 use crate::handler::egress::Egress;
@@ -37,6 +38,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     /// Where the tokens for Kafka come from, by cluster.
     pub(crate) token_sources: BTreeMap<String, Arc<TokenSource>>,
+    /// The schema registry, where there is one.
+    pub(crate) registry: Option<Registry>,
     /// Whether `auth` names tokens.
     pub(crate) auth: bool,
     pub(crate) pipelines: Vec<Loadable>,
@@ -148,7 +151,19 @@ pub(crate) fn pipelines(
             return Err(CliError::new(Exit::BadConfig, "`sasl` has errors; nothing was started"));
         }
     };
-    let environment = plan::Environment { references, egress, schemas: &loaded.settings.schemas };
+    let registry = match registry::connect(&loaded) {
+        Ok(registry) => registry,
+        Err(mut findings) => {
+            print(&mut findings, terminal)?;
+            return Err(CliError::new(Exit::BadConfig, "`registry` has errors; nothing was started"));
+        }
+    };
+    let environment = plan::Environment {
+        references,
+        egress,
+        schemas: &loaded.settings.schemas,
+        registry: registry.as_ref().map(|registry| registry.client.clone()),
+    };
     let compiled: Vec<_> = files
         .iter()
         .filter_map(|file| {
@@ -171,7 +186,7 @@ pub(crate) fn pipelines(
     let tokens = loaded.document.at(&Path::root().then("auth").then("tokens"));
     let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
     let broken = errors.into_iter().map(diagnostic::short).collect();
-    Ok(Loaded { settings: loaded.settings, token_sources, auth, pipelines, broken })
+    Ok(Loaded { settings: loaded.settings, token_sources, registry, auth, pipelines, broken })
 }
 
 /// The address guard of the runtime file; Weir's own address is never dialled.
@@ -211,7 +226,7 @@ pub(super) fn token_sources(
 }
 
 /// Findings of a block, each at its key.
-fn place(
+pub(super) fn place(
     problems: Vec<Problem>,
     block: &Path,
     code: &'static str,

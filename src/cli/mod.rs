@@ -12,6 +12,7 @@ pub mod graph;
 mod instance;
 mod load;
 pub mod receive;
+mod registry;
 pub mod run;
 mod signals;
 pub mod terminal;

@@ -9,6 +9,15 @@ use vrl::value::Value;
 use crate::outcome::{Code, Failure};
 use crate::schema::avro::{Reader, Schema, encode};
 
+/// Fails with code `decode`: bytes that are no datum of the writer's schema; with code `schema`: one for which the reader's
+/// has no place.
+pub(super) fn read(reader: &Reader, bytes: &Bytes) -> Result<Value, Failure> {
+    reader.read(bytes).map_err(|fault| {
+        let code = if fault.is_unfit() { Code::Schema } else { Code::Decode };
+        Failure::invalid(code, format!("decoding Avro: {fault}"))
+    })
+}
+
 /// A schema that is ready to read and write. Cheap to clone.
 #[derive(Clone)]
 pub struct Avro(Arc<Compiled>);
@@ -46,8 +55,27 @@ impl Avro {
 
     /// Fails with code `decode`: bytes that are no datum of the schema.
     pub(super) fn decode(&self, bytes: &Bytes) -> Result<Value, Failure> {
-        let read = self.0.reader.read(bytes);
-        read.map_err(|fault| Failure::invalid(Code::Decode, format!("decoding Avro: {fault}")))
+        read(&self.0.reader, bytes)
+    }
+
+    /// What reads datums of another schema by this one.
+    pub(super) fn reader_of(&self, writer: &Avro) -> Reader {
+        Reader::new(&writer.0.schema, &self.0.schema)
+    }
+
+    /// The full name that the text of a record, enum or fixed gives it.
+    pub fn name_of(text: &str) -> Option<String> {
+        let json: serde_json::Value = serde_json::from_str(text).ok()?;
+        let name = json.get("name")?.as_str()?;
+        match json.get("namespace").and_then(serde_json::Value::as_str) {
+            Some(space) if !name.contains('.') && !space.is_empty() => Some(format!("{space}.{name}")),
+            _ => Some(name.to_owned()),
+        }
+    }
+
+    /// The full name of the record, enum or fixed that it is; `None` for other types.
+    pub(super) fn name(&self) -> Option<String> {
+        self.0.schema.name()
     }
 
     /// Fails with code `schema`: a value that the schema does not take.

@@ -40,6 +40,12 @@ impl JsonSchema {
         Ok(JsonSchema(Arc::new(Compiled { schema, documents })))
     }
 
+    /// Its `title`.
+    pub(super) fn title(&self) -> Option<String> {
+        let json: serde_json::Value = serde_json::from_str(&self.0.documents.last()?.text).ok()?;
+        Some(json.get("title")?.as_str()?.to_owned())
+    }
+
     /// Fails with code `decode`: no JSON; with code `schema`: not valid.
     pub(super) fn decode(&self, bytes: &Bytes) -> Result<Value, Failure> {
         let value = super::json::decode(bytes)?;

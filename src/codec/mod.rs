@@ -3,16 +3,21 @@
 mod avro;
 pub mod json;
 mod json_schema;
+pub mod wire;
+
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use schemars::JsonSchema as Describe;
 use serde::{Deserialize, Serialize};
 use vrl::value::Value;
 
+use crate::event::Header;
 use crate::outcome::{Code, Failure};
 pub use crate::schema::json::Document;
 pub use avro::Avro;
 pub use json_schema::JsonSchema;
+use wire::{Missing, Wire};
 
 /// How the values of a topic are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, Describe)]
@@ -42,6 +47,23 @@ pub enum Codec {
     JsonSchema(JsonSchema),
     /// Datums of a schema.
     Avro(Avro),
+    /// Values that say which schema of a registry they are written with.
+    Wire(Wire),
+}
+
+/// Why a value is not read or written.
+#[derive(Debug)]
+pub enum Trouble {
+    /// It cannot be.
+    Failed(Failure),
+    /// It can, once this schema is fetched.
+    Missing(Missing),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        Trouble::Failed(failure)
+    }
 }
 
 impl Codec {
@@ -52,17 +74,36 @@ impl Codec {
             Codec::Text => Format::Text,
             Codec::Bytes => Format::Bytes,
             Codec::Avro(_) => Format::Avro,
+            Codec::Wire(wire) => wire.format(),
+        }
+    }
+
+    /// The full name of its schema, where that has one.
+    pub fn record_name(&self) -> Option<String> {
+        match self {
+            Codec::Avro(avro) => avro.name(),
+            Codec::JsonSchema(schema) => schema.title(),
+            Codec::Json | Codec::Text | Codec::Bytes | Codec::Wire(_) => None,
         }
     }
 
     /// Whether each value has to be looked at, since not all bytes are values.
     pub fn validates(&self) -> bool {
-        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_))
+        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_) | Codec::Wire(_))
     }
 
-    /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode`.
-    pub fn decode(&self, bytes: Option<&Bytes>) -> Result<Value, Failure> {
-        let Some(bytes) = bytes else { return Ok(Value::Null) };
+    /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode` or `schema`, or where a
+    /// schema is not at hand.
+    pub fn decode(&self, value: Option<&Bytes>, headers: &[Header]) -> Result<Value, Trouble> {
+        match (self, value) {
+            (_, None) => Ok(Value::Null),
+            (Codec::Wire(wire), Some(value)) => wire.decode(value, headers),
+            (plain, Some(value)) => Ok(plain.read(value)?),
+        }
+    }
+
+    /// Reads bytes that are no wire format.
+    fn read(&self, bytes: &Bytes) -> Result<Value, Failure> {
         match self {
             Codec::Json => json::decode(bytes),
             Codec::Text => match Value::from_utf8_or_bytes(bytes.clone()) {
@@ -72,15 +113,30 @@ impl Codec {
             Codec::Bytes => Ok(Value::Bytes(bytes.clone())),
             Codec::JsonSchema(schema) => schema.decode(bytes),
             Codec::Avro(avro) => avro.decode(bytes),
+            Codec::Wire(_) => Err(Failure::invalid(Code::Decode, "decoding: a wire format in another one")),
         }
     }
 
-    /// Writes a value, at most `limit` bytes. Null becomes a tombstone (`None`). Fails with code `transform`: text and
-    /// bytes take a string alone; with code `schema`: the schema does not take it.
-    pub fn encode(&self, value: &Value, limit: usize) -> Result<Option<Bytes>, Failure> {
-        let wrong = |what: String| Failure::invalid(Code::Transform, what);
+    /// Writes a value for a topic, at most `limit` bytes. Null becomes a tombstone (`None`). Fails with code `transform`:
+    /// text and bytes take a string alone; with code `schema`: the schema does not take it; or where a schema is not at hand.
+    pub fn encode(&self, value: &Value, topic: &str, limit: usize) -> Result<Option<Bytes>, Trouble> {
         let bytes = match (self, value) {
             (_, Value::Null) => return Ok(None),
+            (Codec::Wire(wire), value) => wire.encode(value, topic, limit)?,
+            (plain, value) => plain.write(value, limit)?,
+        };
+        if bytes.len() > limit {
+            return Err(
+                Failure::invalid(Code::TooLarge, format!("the value is longer than {limit} bytes")).into()
+            );
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Writes bytes that are no wire format.
+    fn write(&self, value: &Value, limit: usize) -> Result<Bytes, Failure> {
+        let wrong = |what: String| Failure::invalid(Code::Transform, what);
+        Ok(match (self, value) {
             (Codec::Json | Codec::JsonSchema(_), value) => {
                 let text = crate::event::json::to_bytes(value, limit)
                     .map_err(|e| wrong(format!("encoding JSON: {e}")))?;
@@ -90,6 +146,7 @@ impl Codec {
                 text
             }
             (Codec::Avro(avro), value) => avro.encode(value, limit)?,
+            (Codec::Wire(_), _) => return Err(wrong("encoding: a wire format in another one".to_owned())),
             (Codec::Text | Codec::Bytes, Value::String(text)) => text.as_bytes().clone(),
             (Codec::Bytes, Value::Bytes(bytes)) => bytes.clone(),
             (Codec::Text | Codec::Bytes, other) => {
@@ -99,24 +156,65 @@ impl Codec {
                     other.kind_str()
                 )));
             }
-        };
-        if bytes.len() > limit {
-            return Err(Failure::invalid(Code::TooLarge, format!("the value is longer than {limit} bytes")));
-        }
-        Ok(Some(bytes))
+        })
     }
 }
 
-/// Where a schema comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Describe)]
-#[serde(deny_unknown_fields)]
+/// Where a schema comes from: a file, or a subject of the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, Describe)]
+#[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Schema")]
 pub struct SchemaSpec {
     /// A file of the folder `schemas`: `schemas/order.avsc`, `schemas/order.json`.
-    pub file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A subject of the registry: values are in the Confluent wire format. Beside `file` of a `publish`: where the file's schema
+    /// is registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Which version of the subject. Left out: the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<NonZeroU32>,
+    /// What is around values that are read by a `file`: nothing (`none`, the default), or the id of the schema that each is
+    /// written with (`confluent`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub framing: Option<Framing>,
     /// Files whose types it uses by name, each one after those that it uses itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
+}
+
+/// What is around values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, Describe)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// Nothing.
+    None,
+    /// The Confluent wire format: the id of the schema that each is written with.
+    Confluent,
+}
+
+/// Whether the schema of a file may be registered where values are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, Describe)]
+#[serde(rename_all = "snake_case")]
+pub enum Register {
+    /// It has to be registered already.
+    Never,
+    /// It is, where it is compatible with the versions that are there.
+    IfCompatible,
+}
+
+/// How the subject of a topic's values is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, Describe)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectName {
+    /// `TOPIC-value`.
+    #[default]
+    Topic,
+    /// The schema's full name.
+    Record,
+    /// `TOPIC-` and the schema's full name.
+    TopicRecord,
 }
 
 impl Format {
@@ -138,21 +236,21 @@ mod tests {
     #[test]
     fn each_format_reads_what_it_wrote() {
         let bytes = Bytes::from_static(b"\xff");
-        assert_eq!(Codec::Bytes.decode(Some(&bytes)).unwrap(), Value::Bytes(bytes.clone()));
-        assert_eq!(Codec::Bytes.encode(&Value::Bytes(bytes.clone()), 10).unwrap(), Some(bytes.clone()));
+        assert_eq!(Codec::Bytes.read(&bytes).unwrap(), Value::Bytes(bytes.clone()));
+        assert_eq!(Codec::Bytes.write(&Value::Bytes(bytes.clone()), 10).unwrap(), bytes);
         for format in [Codec::Json, Codec::Text] {
-            assert_eq!(format.decode(Some(&bytes)).unwrap_err().code, Code::Decode);
+            assert_eq!(format.read(&bytes).unwrap_err().code, Code::Decode);
         }
         let text = Value::from("é");
         for format in [Codec::Json, Codec::Text] {
-            let written = format.encode(&text, 10).unwrap();
-            assert_eq!(format.decode(written.as_ref()).unwrap(), text);
+            let written = format.encode(&text, "t", 10).unwrap();
+            assert_eq!(format.decode(written.as_ref(), &[]).unwrap(), text);
         }
         for format in [Codec::Json, Codec::Text, Codec::Bytes] {
-            assert_eq!(format.decode(None).unwrap(), Value::Null);
-            assert_eq!(format.encode(&Value::Null, 10).unwrap(), None);
-            assert!(format.encode(&Value::from("0123456789x"), 10).is_err());
+            assert_eq!(format.decode(None, &[]).unwrap(), Value::Null);
+            assert_eq!(format.encode(&Value::Null, "t", 10).unwrap(), None);
+            assert!(format.encode(&Value::from("0123456789x"), "t", 10).is_err());
         }
-        assert!(Codec::Text.encode(&Value::from(1), 10).is_err());
+        assert!(Codec::Text.write(&Value::from(1), 10).is_err());
     }
 }

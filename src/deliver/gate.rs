@@ -93,6 +93,11 @@ impl Gate {
         self.holds.end(HoldCause::Dlq).then_some(Turned::Ended(HoldCause::Dlq))
     }
 
+    /// The registry has given what was wanted of it.
+    pub fn registry_answered(&mut self) -> Option<Turned> {
+        self.holds.end(HoldCause::Registry).then_some(Turned::Ended(HoldCause::Registry))
+    }
+
     /// Ends what records waited for by themselves and none has met for long.
     pub fn forget_healed(&mut self, now: Instant) {
         self.holds.forget_healed(now);

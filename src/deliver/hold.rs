@@ -25,7 +25,7 @@ pub enum Remedy {
     Probe,
     /// The record that raised it makes its pass again.
     Again,
-    /// What is owed to Kafka is tried again, soon at first.
+    /// What is owed to Kafka, or wanted of the registry, is tried again, soon at first.
     Owed,
     /// The record that raised it waits by itself; the stage goes on, and only says so.
     Record,
@@ -40,7 +40,7 @@ pub fn remedy(cause: HoldCause) -> Remedy {
     match cause {
         HoldCause::Auth | HoldCause::Tls | HoldCause::Redirect | HoldCause::BlockedAddress => Remedy::Probe,
         HoldCause::NoDlq | HoldCause::Invalid => Remedy::Again,
-        HoldCause::Kafka | HoldCause::TopicMissing => Remedy::Owed,
+        HoldCause::Kafka | HoldCause::TopicMissing | HoldCause::Registry => Remedy::Owed,
         HoldCause::Dlq => Remedy::Record,
         HoldCause::Gone | HoldCause::Disabled => Remedy::Word,
         HoldCause::OutOfRange | HoldCause::Breaker => Remedy::Person,
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_is_owed_to_kafka_is_tried_after_1_2_up_to_30_seconds() {
-        for cause in [HoldCause::Kafka, HoldCause::TopicMissing] {
+        for cause in [HoldCause::Kafka, HoldCause::TopicMissing, HoldCause::Registry] {
             let (mut holds, now) = (Holds::default(), start());
             holds.raise(cause, "no", A, now);
             assert_eq!(dues(&mut holds, now, 7), [1, 3, 7, 15, 31, 61, 91]);

@@ -14,6 +14,7 @@ mod suspect;
 mod tracker;
 pub mod report;
 pub mod engine;
+mod fetch;
 mod record;
 mod tried;
 

@@ -7,6 +7,8 @@ use tracing::{debug, warn};
 use vrl::value::Value;
 
 use super::engine::{Engine, Job};
+use super::fetch::{FETCHES, Without};
+use crate::codec::Trouble;
 use crate::deliver::dead_letter;
 use crate::deliver::judge::{Failed, Judgement};
 use crate::event::{Body, Event, Outgoing, event_id, webhook_id};
@@ -21,6 +23,9 @@ use crate::publish::route::{self, Inputs};
 use crate::telemetry::clock::{self, both as now};
 use crate::telemetry::metrics::{Anomaly, AttemptResult};
 use crate::transform::Emit;
+
+/// Schemas that are fetched and gone again at once.
+const OVER_AND_OVER: &str = "fetching schemas: they are not at hand for long enough to be used";
 
 /// What one pass came to.
 #[derive(Debug)]
@@ -83,14 +88,29 @@ impl Turn<'_> {
         if self.is_untouched() {
             return self.deliver(std::slice::from_ref(&*self.job.work.event), None, progress).await;
         }
-        match self.prepare() {
+        match self.prepare_fetching(&progress).await {
             Ok((Emit::One(event), id)) => {
                 self.deliver(std::slice::from_ref(&event), id.as_deref(), progress).await
             }
             Ok((Emit::Many(events), id)) => self.deliver(&events, id.as_deref(), progress).await,
             Ok((Emit::Filtered(filter), _)) => Pass::done(Outcome::Filtered(filter), progress.attempts),
-            Err(failure) => self.fail(Failed { progress, called: false, failure }).await,
+            Err(without) => without.into_pass(self, progress.attempts).await,
         }
+    }
+
+    /// The same as [`Turn::prepare`]; what it lacks is fetched.
+    async fn prepare_fetching(&self, progress: &Progress) -> Result<(Emit, Option<String>), Without> {
+        let failed = |failure| {
+            Without::Failed(Box::new(Failed { progress: progress.clone(), called: false, failure }))
+        };
+        for _ in 0..FETCHES {
+            match self.prepare() {
+                Ok(prepared) => return Ok(prepared),
+                Err(Trouble::Failed(failure)) => return Err(failed(failure)),
+                Err(Trouble::Missing(missing)) => self.fetch(&missing, progress).await?,
+            }
+        }
+        Err(failed(Failure::invalid(Code::UnknownSchema, OVER_AND_OVER)))
     }
 
     /// The wait before the first attempt, where the file asks for one and it has not been waited yet. A probe, and the lone
@@ -116,14 +136,15 @@ impl Turn<'_> {
 
     /// Decodes where something looks into the payload, and applies the transforms. Also gives the event id as it was before
     /// them, where something asks for it.
-    fn prepare(&self) -> Result<(Emit, Option<String>), Failure> {
+    fn prepare(&self) -> Result<(Emit, Option<String>), Trouble> {
         let (stage, work) = (self.stage, &self.job.work);
         let mut event = Event::clone(&work.event);
         if event.is_tombstone() {
             match stage.source.on_tombstone {
                 OnTombstone::Skip => return Ok((Emit::Filtered(Filter::Tombstone), None)),
                 OnTombstone::Dlq => {
-                    return Err(Failure::invalid(Code::Tombstone, "reading the record: its value is null"));
+                    let failure = Failure::invalid(Code::Tombstone, "reading the record: its value is null");
+                    return Err(failure.into());
                 }
                 OnTombstone::Deliver => {}
             }
@@ -132,7 +153,7 @@ impl Turn<'_> {
         if let Body::Raw(raw) = &event.body
             && (stage.looks_into_payload || codec.validates())
         {
-            let value = codec.decode(raw.as_ref())?;
+            let value = codec.decode(raw.as_ref(), &event.headers)?;
             // Where nothing looks into it, it goes on as it came.
             if stage.looks_into_payload {
                 event.body = Body::Value(value);
@@ -148,7 +169,7 @@ impl Turn<'_> {
                 if let Some(step) = stage.steps.get(failed.step) {
                     self.engine.metrics().transform_errors(&step.name, failed.kind).inc();
                 }
-                Err(failed.failure)
+                Err(failed.failure.into())
             }
         }
     }
@@ -253,11 +274,11 @@ impl Turn<'_> {
         let webhook_id = webhook_id(&event.origin, &self.stage.service, event.part);
         let attempts = progress.attempts.saturating_sub(u32::from(self.stage.handler.is_some()));
         let inputs = Inputs { attempts, event_id: id, webhook_id: &webhook_id, answer: answer.as_ref() };
-        let outgoing = match route::render(&self.stage.publish, event, &inputs) {
+        let outgoing = match self.render(event, &inputs, progress).await {
             Ok(outgoing) => outgoing,
-            Err(failure) => {
-                return self.judge(Failed { progress: progress.clone(), called: false, failure });
-            }
+            Err(Without::Failed(failed)) => return self.judge(*failed),
+            // The handler is not asked again.
+            Err(Without::Verdict(verdict)) => return Ended::Record(verdict.owing(answer)),
         };
         let started = clock::now();
         let written = self.write(&outgoing, part, progress).await;
@@ -284,6 +305,26 @@ impl Turn<'_> {
             }
             Some((record, error)) => self.not_published(record, &error, part, progress, answer),
         }
+    }
+
+    /// What is published; a schema that is not at hand is fetched.
+    async fn render(
+        &self,
+        event: &Event,
+        inputs: &Inputs<'_>,
+        progress: &Progress,
+    ) -> Result<Vec<Outgoing>, Without> {
+        let failed = |failure| {
+            Without::Failed(Box::new(Failed { progress: progress.clone(), called: false, failure }))
+        };
+        for _ in 0..FETCHES {
+            match route::render(&self.stage.publish, event, inputs) {
+                Ok(outgoing) => return Ok(outgoing),
+                Err(Trouble::Failed(failure)) => return Err(failed(failure)),
+                Err(Trouble::Missing(missing)) => self.fetch(&missing, progress).await?,
+            }
+        }
+        Err(failed(Failure::invalid(Code::UnknownSchema, OVER_AND_OVER)))
     }
 
     /// Writes what no earlier pass has written, and waits for every acknowledgement. In a stage without a handler the next
@@ -348,8 +389,8 @@ impl Turn<'_> {
         } else {
             (HoldCause::Kafka, format!("publishing to {topic}: {error}"))
         };
-        let owed = answer.map_or(Owed::Attempt, |answer| Owed::Publish(Box::new(answer)));
-        Ended::Record(Verdict::Hold { cause, message, progress: Progress { owed, ..progress.clone() } })
+        let verdict = Verdict::Hold { cause, message, progress: progress.clone() };
+        Ended::Record(verdict.owing(answer))
     }
 
     fn judge(&self, failed: Failed) -> Ended {
@@ -394,7 +435,9 @@ impl Turn<'_> {
         let (event, codec) = (&self.job.work.event, &self.stage.source.codec);
         // Where decoding is what panicked, it does so again.
         let id = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &event.body {
-            Body::Raw(raw) => event_id(event, &codec.decode(raw.as_ref()).unwrap_or(Value::Null)),
+            Body::Raw(raw) => {
+                event_id(event, &codec.decode(raw.as_ref(), &event.headers).unwrap_or(Value::Null))
+            }
             Body::Value(value) => event_id(event, value),
         }));
         id.ok()

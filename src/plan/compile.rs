@@ -8,6 +8,7 @@ use super::expr::{TreeFinding, finding};
 use super::pattern::Pattern;
 use super::place;
 use super::priority::Priority;
+use super::schema::{Asked, Publishes};
 use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
 use crate::codec::{Codec, Format};
 use crate::deliver::breaker::Numbers;
@@ -17,6 +18,7 @@ use crate::handler::webhook::{Breaker, BreakerNumbers};
 use crate::handler::{self, Handler};
 use crate::publish::route::{Place, Route};
 use crate::publish::topic;
+use crate::registry;
 use crate::settings::{DEFAULT_CLUSTER, ReferenceError, References};
 use crate::spec::PipelineFile;
 use crate::spec::diagnostic::Diagnostic;
@@ -34,6 +36,8 @@ pub struct Environment<'a> {
     pub egress: Arc<Egress>,
     /// The folder of the schemas.
     pub schemas: &'a std::path::Path,
+    /// The schema registry, where there is one.
+    pub registry: Option<registry::Client>,
 }
 
 /// A name that is not one.
@@ -158,7 +162,9 @@ impl Compiler<'_, '_> {
     fn stage(&mut self, name: Option<&str>, written: &pipeline::Stage, path: &Path) -> Option<Stage> {
         let pipeline = self.spec.pipeline.clone();
         let service = name.map_or_else(|| pipeline.clone(), |name| format!("{pipeline}.{name}"));
-        let own = self.codec(written.source.format, written.source.schema.as_ref(), &path.then("source"));
+        let asked =
+            Asked { format: written.source.format, schema: written.source.schema.as_ref(), publishes: None };
+        let own = self.codec(&asked, &path.then("source"));
         let codec = own.clone().unwrap_or(Codec::Json);
         let source = self.source(&written.source, &service, codec.clone(), &path.then("source"));
         let steps = self.steps(written, path);
@@ -194,7 +200,8 @@ impl Compiler<'_, '_> {
         self.does_something(path);
         let (handler, dlq) = (handler.transpose().ok()?, dlq.transpose().ok()?);
         let (_, source, steps, retry, publish) = (own?, source?, steps?, retry?, publish?);
-        let looks_into_payload = (codec.format() == Format::Avro && handler.is_some())
+        let is_text = matches!(codec, Codec::Json | Codec::JsonSchema(_) | Codec::Text | Codec::Bytes);
+        let looks_into_payload = (!is_text && handler.is_some())
             || steps.iter().any(Step::looks_into_payload)
             || handler.as_ref().is_some_and(|handler| handler.reads_value())
             || publish.iter().any(Route::looks_into_payload);
@@ -360,9 +367,14 @@ impl Compiler<'_, '_> {
         let mut routes = Some(Vec::new());
         for (index, route) in written.publish.0.iter().enumerate() {
             let item = place::item(self.document, &path.then("publish"), index);
-            // A schema alone is one of the default format.
-            let format = route.format.or(route.schema.as_ref().map(|_| Format::Json));
-            let own = match format.map(|format| self.codec(format, route.schema.as_ref(), &item)) {
+            let publishes = Publishes { register: route.register, subject_name: route.subject_name };
+            // What says something of a schema and no format is of the default one.
+            let implied = route.schema.is_some() || route.register.is_some() || route.subject_name.is_some();
+            let format = route.format.or(implied.then_some(Format::Json));
+            let own = match format.map(|format| {
+                let asked = Asked { format, schema: route.schema.as_ref(), publishes: Some(publishes) };
+                self.codec(&asked, &item)
+            }) {
                 Some(None) => {
                     routes = None;
                     continue;

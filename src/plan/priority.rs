@@ -22,8 +22,8 @@ impl Priority {
         self.expression.reads_response()
     }
 
-    /// The rank of a record. `None` where it is none of the four, cannot be evaluated, or the value does not decode: such a
-    /// record counts as [`Rank::Normal`].
+    /// The rank of a record. `None` where it is none of the four, cannot be evaluated, or the value does not decode, also
+    /// because its schema is not at hand yet: such a record counts as [`Rank::Normal`].
     /// So does one whose evaluation panics: it is looked at again where records are worked on, and fails there (K10).
     pub fn of(&self, event: &Event) -> Option<Rank> {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.evaluate(event))).ok()?
@@ -32,7 +32,7 @@ impl Priority {
     fn evaluate(&self, event: &Event) -> Option<Rank> {
         let decoded = match &event.body {
             Body::Raw(raw) if self.expression.looks_into_payload() => {
-                let body = Body::Value(self.codec.decode(raw.as_ref()).ok()?);
+                let body = Body::Value(self.codec.decode(raw.as_ref(), &event.headers).ok()?);
                 Some(Event { body, ..event.clone() })
             }
             Body::Raw(_) | Body::Value(_) => None,

@@ -8,12 +8,23 @@ pub struct Fault {
     /// From the innermost step outwards.
     steps: Vec<String>,
     message: String,
+    unfit: bool,
 }
 
 impl Fault {
     /// Of the value that is looked at.
     pub fn new(message: impl Into<String>) -> Fault {
-        Fault { steps: Vec::new(), message: message.into() }
+        Fault { steps: Vec::new(), message: message.into(), unfit: false }
+    }
+
+    /// The value is what its writer meant, and the reader's schema has no place for it.
+    pub fn unfit(message: impl Into<String>) -> Fault {
+        Fault { unfit: true, ..Fault::new(message) }
+    }
+
+    /// Whether the value is whole, and only does not fit.
+    pub fn is_unfit(&self) -> bool {
+        self.unfit
     }
 
     /// The same as a part of something larger.

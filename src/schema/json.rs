@@ -9,6 +9,10 @@ use serde_json::Value as Json;
 
 use super::Fault;
 
+mod compare;
+
+pub use compare::Comparable;
+
 /// Where schemas are said to lie, so that one refers to another by its path.
 const BASE: &str = "weir:///";
 /// The most memory of a compiled pattern.
@@ -21,7 +25,7 @@ pub struct Schema(Validator);
 /// The text of a schema and its path, by which others refer to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Relative to the folder of the schemas.
+    /// Relative to the folder of the schemas, or a URI.
     pub path: String,
     /// The text, in JSON.
     pub text: String,
@@ -36,7 +40,8 @@ impl Schema {
         let read = |document: &Document| -> Result<(String, Json), String> {
             let json = serde_json::from_str(&document.text)
                 .map_err(|error| format!("{} is not JSON: {error}", document.path))?;
-            Ok((format!("{BASE}{}", document.path), json))
+            let base = if document.path.contains("://") { "" } else { BASE };
+            Ok((format!("{base}{}", document.path), json))
         };
         let (base, schema) = read(main)?;
         let mut known = HashMap::new();

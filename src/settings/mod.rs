@@ -30,6 +30,8 @@ pub struct Settings {
     pub schemas: PathBuf,
     /// The folder of the plugins.
     pub plugins: PathBuf,
+    /// Where rows are kept: `sqlite:PATH` or `postgres://..`.
+    pub store: Resolved,
     /// The Kafka clusters by name; the one of those that name none, `DEFAULT_CLUSTER`, is always among them.
     pub clusters: BTreeMap<String, ClusterSettings>,
     /// How long records in flight may take to end when partitions are taken away.

@@ -13,6 +13,11 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// A text that has no references.
+    pub fn plain(text: impl Into<String>) -> Resolved {
+        Resolved { text: text.into(), secret: false }
+    }
+
     /// The text itself: for what is sent, never for what is printed.
     pub fn expose(&self) -> &str {
         &self.text

@@ -3,6 +3,7 @@
 mod build;
 mod clusters;
 mod overlay;
+mod registry;
 mod security;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::handler::egress;
 pub use build::{Loaded, load};
 pub use clusters::at as cluster_at;
 pub use overlay::Override;
+pub use registry::{Registry, RegistryTls, Remote};
 
 /// The runtime file. Every key is optional.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
@@ -41,7 +43,7 @@ pub struct Spec {
     /// The Kafka clusters.
     pub kafka: Kafka,
     /// The schema registry: a URL, a block, or `embedded`.
-    pub registry: Option<Value>,
+    pub registry: Option<Registry>,
     /// Where rows are kept: `sqlite:PATH` or `postgres://..`. Default `sqlite:.weir/weir.db`.
     pub store: Option<String>,
     /// Where business ids are kept: `memory` or `redis://..`.

@@ -23,7 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("publish", &["settings", "codec", "kafka", "track"]),
     ("deliver", &["settings", "handler", "codec", "publish", "kafka", "store"]),
     ("spec", &["settings", "codec", "transform", "handler", "deliver", "publish", "kafka"]),
-    ("plan", &["settings", "spec", "codec", "transform", "handler", "deliver", "publish", "kafka"]),
+    (
+        "plan",
+        &["settings", "spec", "registry", "codec", "transform", "handler", "deliver", "publish", "kafka"],
+    ),
     ("flow", &["settings", "plan", "codec", "transform", "handler", "publish", "deliver", "track", "kafka"]),
     ("replay", &["settings", "flow", "plan", "publish", "deliver", "track", "store", "kafka"]),
     ("runtime", ALL_BELOW_RUNTIME),

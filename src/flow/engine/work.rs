@@ -182,6 +182,16 @@ impl Engine {
         self.log(turned);
     }
 
+    /// The registry has given what was wanted of it.
+    pub(in crate::flow) fn registry_answered(&self) {
+        let turned = self.lock().gate.registry_answered();
+        let ended = turned.is_some();
+        self.log(turned);
+        if ended {
+            self.timer.notify_one();
+        }
+    }
+
     /// Judges a failed pass, asking breaker and holds.
     pub(in crate::flow) fn judge(&self, stage: &Stage, job: &Job, failed: Failed) -> Judgement {
         let now = now();

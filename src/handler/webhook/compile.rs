@@ -17,7 +17,7 @@ use super::request::Plan;
 use super::rules::Rules;
 use super::sign::Signer;
 use super::spec::{Batch, CloudEventsMode, Content, Method, Spec};
-use super::tls::Tls;
+use super::tls::{Files, Tls};
 use super::url::UrlPlan;
 use super::wire::Wire;
 use super::{Webhook, auth, batch, headers, item, pace, request, url};
@@ -127,7 +127,8 @@ fn parts(spec: &Spec, context: &Context, references: &References) -> Result<Part
         found("", written_twice(headers, name.as_ref(), is_event));
         headers.literal.extend(auth.iter().flatten().cloned());
     }
-    let tls = spec.tls.as_ref().map(|tls| Tls::compile(tls, &context.folder, references)).transpose();
+    let tls =
+        spec.tls.as_ref().map(|tls| Tls::compile(tls, Files::Below(&context.folder), references)).transpose();
     let tls = tls.map(Option::unwrap_or_default).map_err(|list| found("tls", list));
     let rules = Rules::compile(&spec.rules).map_err(|list| found("rules", list));
     let bare = url.as_ref().map(|url| Bare::compile(spec.probe, url)).transpose();

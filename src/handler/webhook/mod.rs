@@ -15,6 +15,7 @@ mod connect;
 mod client;
 mod oauth2;
 mod token_source;
+mod site;
 mod shared;
 mod pool;
 mod wire;
@@ -75,11 +76,13 @@ use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::settings::References;
 use crate::telemetry::clock;
 
+pub use site::{Site, SiteSpec};
 pub use token_source::{Granted, TokenSource};
 
 pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents as CloudEventsSpec, CloudEventsBlock,
     CloudEventsMode, Compress, Content, EXAMPLE, Method, Probe, Rule, Sign, Spec, Then, Timeouts,
+    Tls as TlsSpec,
 };
 
 /// Checks signatures as a receiver does: what `weir receive` verifies with.

@@ -14,8 +14,17 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use super::spec::Tls as Spec;
 use crate::handler::Problem;
 use crate::handler::egress::{self, Egress};
-use crate::settings::pem::BEGIN;
+use crate::settings::pem::{self, BEGIN};
 use crate::settings::{References, Unread, read_below};
+
+/// Which files may be named.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Files<'a> {
+    /// Those of a pipeline's folder.
+    Below(&'a Path),
+    /// Any: the operator names them.
+    Any,
+}
 
 /// How TLS is agreed on for one handler.
 #[derive(Debug, Default)]
@@ -40,10 +49,14 @@ impl fmt::Debug for Identity {
 
 impl Tls {
     /// Reads what the block names. The paths of problems are inside of it.
-    pub(super) fn compile(spec: &Spec, folder: &Path, references: &References) -> Result<Tls, Vec<Problem>> {
+    pub(super) fn compile(
+        spec: &Spec,
+        files: Files<'_>,
+        references: &References,
+    ) -> Result<Tls, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut read = |key: &str, written: &Option<String>| {
-            let text = written.as_ref().map(|written| text_of(key, written, folder, references)).transpose();
+            let text = written.as_ref().map(|written| text_of(key, written, files, references)).transpose();
             text.map_err(|problem| problems.push(problem)).ok().flatten()
         };
         let ca = read("ca", &spec.ca);
@@ -95,7 +108,7 @@ impl Identity {
 }
 
 /// The text that a key of the block stands for.
-fn text_of(key: &str, written: &str, folder: &Path, references: &References) -> Result<String, Problem> {
+fn text_of(key: &str, written: &str, files: Files<'_>, references: &References) -> Result<String, Problem> {
     let resolved = references
         .resolve(written)
         .map_err(|error| Problem::at(key, error.to_string()).help(error.help()))?;
@@ -111,6 +124,14 @@ fn text_of(key: &str, written: &str, folder: &Path, references: &References) -> 
         return Err(Problem::at(key, "the secret is no PEM")
             .help("its text begins with `-----BEGIN `; a DER file is made PEM by openssl"));
     }
+    let folder = match files {
+        Files::Below(folder) => folder,
+        Files::Any => {
+            let help = "name a PEM file, or write ${secret:NAME} of a secret that holds the PEM";
+            return pem::read(Path::new(text))
+                .map_err(|why| Problem::at(key, format!("`{text}` {why}")).help(help));
+        }
+    };
     file(text, folder).map_err(|why| {
         Problem::at(key, format!("`{text}` {why}")).help(
             "name a PEM file of this file's folder, or write ${secret:NAME} of a secret that holds the PEM",

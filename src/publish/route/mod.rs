@@ -11,7 +11,7 @@ use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::Value;
 
 use super::topic;
-use crate::codec::Codec;
+use crate::codec::{Codec, Trouble};
 use crate::event::{self, Body, Event, Header, Outgoing, Trace};
 use crate::outcome::{Answer, Code, Failure};
 use crate::plan::expr::{
@@ -80,8 +80,8 @@ enum Content {
     Template(ValueTemplate),
 }
 
-/// The records of all entries, in order; those whose `when` is false are left out.
-pub fn render(routes: &[Route], event: &Event, inputs: &Inputs<'_>) -> Result<Vec<Outgoing>, Failure> {
+/// The records of all entries, in order; those whose `when` is false are left out. Fails also where a schema is not at hand.
+pub fn render(routes: &[Route], event: &Event, inputs: &Inputs<'_>) -> Result<Vec<Outgoing>, Trouble> {
     let around = Surroundings { attempts: inputs.attempts, id: inputs.event_id, answer: inputs.answer };
     let view = View::of(event, around);
     let mut records = Vec::with_capacity(routes.len());
@@ -121,19 +121,22 @@ impl Route {
 
     /// The record to produce; `None` where `when` is false. With an answer every failure is `invalid` (`answer`) and carries
     /// it, so that a replay of the dead letter starts here.
-    pub fn render(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Failure> {
+    pub fn render(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Trouble> {
         let Some(answer) = inputs.answer else { return self.record(view, inputs) };
         let readable = |answer| if self.reads_response_body { answer_body(answer).map(drop) } else { Ok(()) };
         readable(answer)
-            .map_err(|what| Failure::invalid(Code::Answer, what))
+            .map_err(|what| Failure::invalid(Code::Answer, what).into())
             .and_then(|()| self.record(view, inputs))
-            .map_err(|failure| {
-                let code = if failure.code == Code::TooLarge { failure.code } else { Code::Answer };
-                Failure { code, ..failure }.with_answer(answer.clone())
+            .map_err(|trouble| match trouble {
+                Trouble::Failed(failure) => {
+                    let code = if failure.code == Code::TooLarge { failure.code } else { Code::Answer };
+                    Trouble::Failed(Failure { code, ..failure }.with_answer(answer.clone()))
+                }
+                missing @ Trouble::Missing(_) => missing,
             })
     }
 
-    fn record(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Failure> {
+    fn record(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Trouble> {
         if let Some(when) = &self.when
             && !when.test(view)?
         {
@@ -141,7 +144,7 @@ impl Route {
         }
         let event = view.event();
         let topic = self.topic(view)?;
-        let content = self.content(view, inputs.answer)?;
+        let content = self.content(view, &topic, inputs.answer)?;
         let key = match (&self.key, content.partition_key) {
             (Some(template), _) => template.render_bytes(view)?,
             (None, Some(key)) => Some(key.into()),
@@ -166,28 +169,25 @@ impl Route {
         }
     }
 
-    fn content(&self, view: &View<'_>, given: Option<&Answer>) -> Result<Rendered, Failure> {
+    fn content(&self, view: &View<'_>, topic: &str, given: Option<&Answer>) -> Result<Rendered, Trouble> {
         let event = view.event();
         match (&self.value, &event.body) {
             (Content::Answer, _) => {
                 let Some(given) = given else {
-                    return Err(Failure::invalid(Code::Answer, "publishing: the answer is not there"));
+                    return Err(Failure::invalid(Code::Answer, "publishing: the answer is not there").into());
                 };
-                let content = answer::content(given, &self.codec)
-                    .map_err(|what| Failure::invalid(Code::Answer, what))?;
-                // Only for an id of its own; what is not JSON has none.
-                let parsed = event::json::parse(&content.value).unwrap_or(Value::Null);
+                let content = answer::content(given, &self.codec, topic)?;
                 Ok(Rendered {
                     value: Some(content.value),
                     headers: content.headers,
                     partition_key: content.partition_key,
-                    parsed,
+                    parsed: content.parsed,
                 })
             }
             (Content::Template(template), _) => {
                 let parsed = template.render(view)?;
                 measure::check(&parsed).map_err(|what| Failure::invalid(Code::Template, what))?;
-                let value = self.codec.encode(&parsed, MAX_VALUE)?;
+                let value = self.codec.encode(&parsed, topic, MAX_VALUE)?;
                 Ok(Rendered { value, headers: Vec::new(), partition_key: None, parsed })
             }
             (Content::Event, Body::Raw(value)) => {
@@ -196,7 +196,7 @@ impl Route {
             }
             (Content::Event | Content::Encoded, _) => {
                 let parsed = view.value().clone();
-                let value = self.codec.encode(&parsed, MAX_VALUE)?;
+                let value = self.codec.encode(&parsed, topic, MAX_VALUE)?;
                 Ok(Rendered { value, headers: passed_on(event), partition_key: None, parsed })
             }
         }

@@ -82,7 +82,15 @@ fn inputs(answer: Option<&Answer>) -> Inputs<'_> {
 
 fn answered(spec: serde_json::Value, answer: &Answer) -> Result<Option<Outgoing>, Failure> {
     let event = event(r#"{"booking_id": "b-1", "amount": 12.50}"#);
-    render(&[route(spec, true)], &event, &inputs(Some(answer))).map(|mut records| records.pop())
+    let records = render(&[route(spec, true)], &event, &inputs(Some(answer)));
+    records.map(|mut records| records.pop()).map_err(failed)
+}
+
+fn failed(trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::Failed(failure) => failure,
+        Trouble::Missing(missing) => panic!("{missing:?}"),
+    }
 }
 
 fn passed(spec: serde_json::Value, event: &Event) -> Outgoing {
@@ -385,7 +393,8 @@ fn what_is_wrong_is_found_with_its_place() {
 fn what_a_record_renders_wrongly_is_its_own_fault() {
     let check = |spec| {
         let failure =
-            render(&[route(spec, false)], &event(r#"{"a": "x y", "n": -1}"#), &inputs(None)).unwrap_err();
+            render(&[route(spec, false)], &event(r#"{"a": "x y", "n": -1}"#), &inputs(None)).map_err(failed);
+        let failure = failure.unwrap_err();
         assert_eq!((failure.code, failure.class, failure.answer), (Code::Template, Class::Invalid, None));
     };
     check(json!({ "topic": "t.{{ .a }}" }));
@@ -409,7 +418,7 @@ proptest! {
                 prop_assert!(topic.starts_with(&prefix) && topic::fault(topic).is_none());
                 prop_assert!(!topic.starts_with("__"));
             }
-            Err(failure) => prop_assert_eq!(failure.code, Code::Template),
+            Err(trouble) => prop_assert_eq!(failed(trouble).code, Code::Template),
         }
     }
 
@@ -451,7 +460,7 @@ fn a_schema_decides_what_is_written() {
     let of_event = route(spec(None), false);
     assert!(of_event.looks_into_payload());
     assert_eq!(expected(render(&of_event, &event(r#"{"n": 1}"#), None).unwrap().unwrap()), written);
-    let wrong = render(&of_event, &event(r#"{"n": "one"}"#), None).unwrap_err();
+    let wrong = render(&of_event, &event(r#"{"n": "one"}"#), None).map_err(failed).unwrap_err();
     assert_eq!(
         (wrong.code, wrong.message.as_str()),
         (Code::Schema, "encoding Avro: /n: expected long, got string")
@@ -468,7 +477,7 @@ fn a_schema_decides_what_is_written() {
     assert_eq!(kinds[0].value.as_deref(), Some(&b"application/avro"[..]));
     assert_eq!(expected(record), written);
     let other: &'static Answer = Box::leak(Box::new(answer(200, &attributes, r#"{"m": 1}"#)));
-    let wrong = render(&of_answer, &event("{}"), Some(other)).unwrap_err();
+    let wrong = render(&of_answer, &event("{}"), Some(other)).map_err(failed).unwrap_err();
     assert_eq!(
         (wrong.code, wrong.message.contains("/n: expected long, it is missing")),
         (Code::Answer, true)

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::codec::{Format, SchemaSpec};
+use crate::codec::{Format, Register, SchemaSpec, SubjectName};
 use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// A topic that is written: after the handler has accepted, or, without a handler, after the transforms.
@@ -30,6 +30,13 @@ pub struct Spec {
     /// The schema of `format: avro`, or the JSON Schema by which each value of `format: json` is validated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaSpec>,
+    /// Values are in the Confluent wire format, with the schema of `schema.file`: whether that is registered where it is
+    /// compatible (`if_compatible`), or has to be registered already (`never`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Register>,
+    /// How the subject is called: `topic` (`TOPIC-value`, the default), `record` or `topic_record`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_name: Option<SubjectName>,
     /// The value, any YAML whose strings may be templates. Left out: the handler's answer; without a handler the event's
     /// value, byte for byte where nothing has looked into it. `null` writes a tombstone.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]

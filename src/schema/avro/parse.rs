@@ -71,6 +71,17 @@ impl Schema {
         Ok(Schema { types: build.types, root })
     }
 
+    /// The full name of the record, enum or fixed that it is; `None` for other types.
+    pub fn name(&self) -> Option<String> {
+        let names = match self.get(self.root) {
+            Type::Record(record) => &record.names,
+            Type::Enum(symbols) => &symbols.names,
+            Type::Fixed(fixed) => &fixed.names,
+            _ => return None,
+        };
+        Some(names.full.clone())
+    }
+
     pub(super) fn get(&self, id: TypeId) -> &Type {
         // Ids are made by the schema that they are asked of.
         self.types.get(id.0).unwrap_or(&Type::Null)

@@ -46,7 +46,7 @@ impl Reader {
             Step::Fixed(size, means) => fixed(input.take(*size)?, *means)?,
             Step::Enum(symbols) => match symbols.get(input.place("symbol of the enum")?) {
                 Some(Ok(symbol)) => symbol.clone(),
-                Some(Err(why)) => return Err(Fault::new(why.clone())),
+                Some(Err(why)) => return Err(Fault::unfit(why.clone())),
                 None => return Err(Fault::new("there is no such symbol of the enum")),
             },
             Step::Array(of) => {
@@ -88,7 +88,7 @@ impl Reader {
                 map.extend(defaults.iter().cloned());
                 Value::Object(map)
             }
-            Step::Mismatch(why) => return Err(Fault::new(why.clone())),
+            Step::Mismatch(why) => return Err(Fault::unfit(why.clone())),
         })
     }
 
@@ -118,7 +118,7 @@ impl Reader {
                     self.skip(field.step, input, below).map_err(|fault| fault.inside(&*field.name))?;
                 }
             }
-            Step::Mismatch(why) => return Err(Fault::new(why.clone())),
+            Step::Mismatch(why) => return Err(Fault::unfit(why.clone())),
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ fn exact(number: i64, bits: u32) -> Result<Value, Fault> {
     let significant =
         64 - magnitude.leading_zeros() - if magnitude == 0 { 0 } else { magnitude.trailing_zeros() };
     if magnitude != 0 && significant > bits {
-        return Err(Fault::new("the reader's type would round the number"));
+        return Err(Fault::unfit("the reader's type would round the number"));
     }
     #[expect(clippy::cast_precision_loss, reason = "the number has no more bits than the type")]
     let float = number as f64;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::overlay::{self, Override};
-use super::{OAuth2, Spec};
+use super::{OAuth2, Registry, Spec};
 use crate::handler::egress;
-use crate::settings::{self, References, Settings};
+use crate::settings::{self, References, Resolved, Settings};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::span::Source;
 use crate::spec::tree::{Document, Path, read};
@@ -23,6 +23,8 @@ pub struct Loaded {
     pub egress: egress::Spec,
     /// Where each cluster's tokens for OAUTHBEARER come from, by the cluster's name; references not resolved.
     pub oauth2: BTreeMap<String, OAuth2>,
+    /// The schema registry; references not resolved.
+    pub registry: Option<Registry>,
     /// The tree, which places later findings (`egress`).
     pub document: Document,
 }
@@ -54,7 +56,7 @@ pub fn load(
     let oauth2 =
         spec.kafka.all().filter_map(|(name, cluster)| Some((name.to_owned(), cluster.sasl?.oauth2?)));
     let oauth2 = oauth2.collect();
-    Some(Loaded { settings, egress: spec.egress, oauth2, document })
+    Some(Loaded { settings, egress: spec.egress, oauth2, registry: spec.registry, document })
 }
 
 pub(super) struct Builder<'a> {
@@ -80,6 +82,7 @@ impl Builder<'_> {
         let folder =
             |given: &Option<String>, default: &str| PathBuf::from(given.as_deref().unwrap_or(default));
         let drain_deadline = or(spec.drain_deadline, 10);
+        let store = self.store(&references);
         let clusters = self.clusters(&references, &spec.kafka, drain_deadline);
         Settings {
             instance,
@@ -88,6 +91,7 @@ impl Builder<'_> {
             pipelines: folder(&spec.pipelines, "pipelines"),
             schemas: folder(&spec.schemas, "schemas"),
             plugins: folder(&spec.plugins, "plugins"),
+            store,
             clusters,
             drain_deadline,
             shutdown_grace: or(spec.shutdown_grace, 30),
@@ -128,6 +132,26 @@ impl Builder<'_> {
             vars.insert(name.clone(), value);
         }
         References { env: environment.clone(), vars, secrets }
+    }
+
+    /// Where rows are kept.
+    fn store(&mut self, references: &References) -> Resolved {
+        let written = self.spec.store.as_deref().unwrap_or("sqlite:.weir/weir.db");
+        let path = Path::root().then("store");
+        let resolved = references.resolve(written).unwrap_or_else(|_| {
+            // Says why.
+            self.text(references, &path, written);
+            Resolved::plain(written)
+        });
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        if !schemes.iter().any(|scheme| resolved.expose().starts_with(scheme)) {
+            let label = self.document.label(&path, "");
+            let finding = Diagnostic::error("W1001", "`store` is neither SQLite nor Postgres", label);
+            self.findings.push(
+                finding.with_help("write sqlite:PATH, or postgres://USER:${secret:NAME}@HOST/DATABASE"),
+            );
+        }
+        resolved
     }
 
     /// A text with its references resolved; itself, and a finding, where one does not resolve.

@@ -32,8 +32,12 @@ limits: { memory: 64MiB, body: 1MiB, uncommitted: 5s, retention: { attempts: 7d,
 "#;
 
 fn environment(more: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let fixed =
-        [("HOSTNAME", "host-1"), ("WEIR_SECRET_KAFKA_PASSWORD", "c4nary"), ("HOME_URL", "https://home")];
+    let fixed = [
+        ("HOSTNAME", "host-1"),
+        ("WEIR_SECRET_KAFKA_PASSWORD", "c4nary"),
+        ("WEIR_SECRET_STORE_PASSWORD", "c4nary"),
+        ("HOME_URL", "https://home"),
+    ];
     fixed.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 

@@ -29,6 +29,12 @@ pub(crate) struct Site {
     properties: String,
     variables: Vec<(&'static str, &'static str)>,
     session: Duration,
+    port: Option<u16>,
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The program under test: that of this build, or the one that `WEIR_TEST_BIN` names.
@@ -61,6 +67,7 @@ impl Site {
             properties: String::new(),
             variables: Vec::new(),
             session: Duration::from_secs(6),
+            port: None,
         }
     }
 
@@ -103,6 +110,11 @@ impl Site {
         Site { session, ..self }
     }
 
+    /// Where its instance listens, each time that it is started.
+    pub(crate) fn port(self, port: u16) -> Site {
+        Site { port: Some(port), ..self }
+    }
+
     /// A variable that its instances find in their environment.
     pub(crate) fn variable(mut self, name: &'static str, value: &'static str) -> Site {
         self.variables.push((name, value));
@@ -123,7 +135,7 @@ impl Site {
 
     /// Starts an instance that may not live until it is ready.
     pub(crate) fn launch(&self, instance: &str) -> Weir {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = self.port.unwrap_or_else(free_port);
         let config = self.folder.path().join(format!("{instance}.yaml"));
         let (brokers, more, properties) = (&self.brokers, &self.more, &self.properties);
         let (session, heartbeat) = (self.session.as_millis(), self.session.as_millis() / 3);

@@ -1,0 +1,129 @@
+//! The schema that a subject has now: the one that values are read by, or written with. Looked at again from time to time; a
+//! registry that is away leaves the last one in use.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+
+use super::compile::compile;
+use crate::codec::{Codec, Format};
+use crate::registry::{Client, Error, Named, Reference, SchemaText, SchemaType, Version};
+use crate::telemetry::clock;
+
+/// How long a subject's latest version is used before it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The same after the registry has not answered.
+const SOON_AGAIN: Duration = Duration::from_secs(5);
+/// Versions that are pinned, and ids, do not change.
+const FOR_GOOD: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A schema in use.
+#[derive(Debug)]
+pub(super) struct Current {
+    /// Its id.
+    pub(super) id: u32,
+    /// What reads and writes payloads by it.
+    pub(super) codec: Codec,
+    until: Instant,
+}
+
+/// How the schema is found.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Source {
+    /// A version of the subject.
+    Version(Version),
+    /// The schema of a file; its id is looked up, and it is registered first where that is wanted.
+    File { codec: Codec, kind: SchemaType, text: String, references: Vec<Named>, register: bool },
+}
+
+/// A subject, and the schema that it has now.
+#[derive(Debug)]
+pub(super) struct Subject {
+    registry: Client,
+    format: Format,
+    name: String,
+    source: Source,
+    current: ArcSwapOption<Current>,
+    asking: Mutex<()>,
+}
+
+impl Subject {
+    pub(super) fn new(registry: Client, format: Format, name: String, source: Source) -> Subject {
+        Subject { registry, format, name, source, current: ArcSwapOption::empty(), asking: Mutex::default() }
+    }
+
+    /// The schema, where it is known and fresh enough.
+    pub(super) fn get(&self) -> Option<Arc<Current>> {
+        self.current.load_full().filter(|current| current.until > clock::now())
+    }
+
+    /// Asks for the schema, once whoever wants it. Fails with one sentence where there is none to use.
+    pub(super) async fn fetch(&self) -> Result<(), String> {
+        let _asking = self.asking.lock().await;
+        if self.get().is_some() {
+            return Ok(());
+        }
+        let found = self.ask().await;
+        let next = match (found, self.current.load_full()) {
+            (Ok(current), _) => current,
+            (Err(why), None) => return Err(why),
+            (Err(why), Some(last)) => {
+                tracing::warn!(
+                    subject = self.name,
+                    why,
+                    "the schema cannot be looked at again; the last one stays in use"
+                );
+                Current { id: last.id, codec: last.codec.clone(), until: clock::now() + SOON_AGAIN }
+            }
+        };
+        self.current.store(Some(Arc::new(next)));
+        Ok(())
+    }
+
+    async fn ask(&self) -> Result<Current, String> {
+        let name = &self.name;
+        match &self.source {
+            Source::Version(version) => {
+                let found = self.registry.version(name, *version).await.map_err(|error| match error {
+                    Error::Unknown { message, .. } => {
+                        format!("the registry has no version {version} of subject `{name}`: {message}; register its schema")
+                    }
+                    other => format!("asking for the schema of subject `{name}`: {other}"),
+                })?;
+                let id = found.id;
+                let codec = compile(self.format, Arc::new(found)).await;
+                let codec =
+                    codec.map_err(|why| format!("the schema of subject `{name}` cannot be used: {why}"))?;
+                let lasts = if *version == Version::Latest { LOOK_AGAIN } else { FOR_GOOD };
+                Ok(Current { id, codec, until: clock::now() + lasts })
+            }
+            Source::File { codec, kind, text, references, register } => {
+                let mut used: Vec<Reference> = Vec::new();
+                for Named { name, text } in references {
+                    let schema = SchemaText { schema: text.clone(), kind: *kind, references: used.clone() };
+                    let (_, version) = self.place(name, &schema, *register).await?;
+                    used.push(Reference { name: name.clone(), subject: name.clone(), version });
+                }
+                let schema = SchemaText { schema: text.clone(), kind: *kind, references: used };
+                let (id, _) = self.place(name, &schema, *register).await?;
+                Ok(Current { id, codec: codec.clone(), until: clock::now() + FOR_GOOD })
+            }
+        }
+    }
+
+    /// The id and the version of a schema under a subject.
+    async fn place(&self, name: &str, schema: &SchemaText, register: bool) -> Result<(u32, i64), String> {
+        self.registry.place(name, schema, register).await.map_err(|error| match error {
+            Error::Unknown { message, .. } => format!(
+                "the schema is not registered under subject `{name}`: {message}; register it with `weir schemas register`, or write \
+                 `register: if_compatible`"
+            ),
+            Error::Refused { message, .. } => {
+                format!("the registry refuses the schema under subject `{name}`: {message}")
+            }
+            other => format!("looking up the schema under subject `{name}`: {other}"),
+        })
+    }
+}
