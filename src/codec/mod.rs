@@ -3,6 +3,7 @@
 mod avro;
 pub mod json;
 mod json_schema;
+mod protobuf;
 
 use bytes::Bytes;
 use schemars::JsonSchema as Describe;
@@ -13,6 +14,7 @@ use crate::outcome::{Code, Failure};
 pub use crate::schema::json::Document;
 pub use avro::Avro;
 pub use json_schema::JsonSchema;
+pub use protobuf::Protobuf;
 
 /// How the values of a topic are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, Describe)]
@@ -27,6 +29,8 @@ pub enum Format {
     Bytes,
     /// Binary Avro; needs `schema`.
     Avro,
+    /// Protobuf; needs `schema`.
+    Protobuf,
 }
 
 /// A format with all that it takes to read and write it. Cheap to clone.
@@ -42,6 +46,8 @@ pub enum Codec {
     JsonSchema(JsonSchema),
     /// Datums of a schema.
     Avro(Avro),
+    /// Messages of a schema.
+    Protobuf(Protobuf),
 }
 
 impl Codec {
@@ -52,12 +58,13 @@ impl Codec {
             Codec::Text => Format::Text,
             Codec::Bytes => Format::Bytes,
             Codec::Avro(_) => Format::Avro,
+            Codec::Protobuf(_) => Format::Protobuf,
         }
     }
 
     /// Whether each value has to be looked at, since not all bytes are values.
     pub fn validates(&self) -> bool {
-        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_))
+        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_) | Codec::Protobuf(_))
     }
 
     /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode`.
@@ -72,6 +79,7 @@ impl Codec {
             Codec::Bytes => Ok(Value::Bytes(bytes.clone())),
             Codec::JsonSchema(schema) => schema.decode(bytes),
             Codec::Avro(avro) => avro.decode(bytes),
+            Codec::Protobuf(message) => message.decode(bytes),
         }
     }
 
@@ -90,6 +98,7 @@ impl Codec {
                 text
             }
             (Codec::Avro(avro), value) => avro.encode(value, limit)?,
+            (Codec::Protobuf(message), value) => message.encode(value, limit)?,
             (Codec::Text | Codec::Bytes, Value::String(text)) => text.as_bytes().clone(),
             (Codec::Bytes, Value::Bytes(bytes)) => bytes.clone(),
             (Codec::Text | Codec::Bytes, other) => {
@@ -112,11 +121,15 @@ impl Codec {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Schema")]
 pub struct SchemaSpec {
-    /// A file of the folder `schemas`: `schemas/order.avsc`, `schemas/order.json`.
+    /// A file of the folder `schemas`: `schemas/order.avsc`, `schemas/order.json`, `schemas/order.proto`.
     pub file: String,
-    /// Files whose types it uses by name, each one after those that it uses itself.
+    /// Files whose types it uses by name, each one after those that it uses itself. Those that a .proto file imports are found
+    /// below the folder of the schemas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
+    /// With `format: protobuf`: the message that each value is, such as `shop.Order`; without it the first one of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 impl Format {
@@ -127,6 +140,7 @@ impl Format {
             Format::Text => "text",
             Format::Bytes => "bytes",
             Format::Avro => "avro",
+            Format::Protobuf => "protobuf",
         }
     }
 }

@@ -194,7 +194,8 @@ impl Compiler<'_, '_> {
         self.does_something(path);
         let (handler, dlq) = (handler.transpose().ok()?, dlq.transpose().ok()?);
         let (_, source, steps, retry, publish) = (own?, source?, steps?, retry?, publish?);
-        let looks_into_payload = (codec.format() == Format::Avro && handler.is_some())
+        let binary = matches!(codec.format(), Format::Avro | Format::Protobuf);
+        let looks_into_payload = (binary && handler.is_some())
             || steps.iter().any(Step::looks_into_payload)
             || handler.as_ref().is_some_and(|handler| handler.reads_value())
             || publish.iter().any(Route::looks_into_payload);

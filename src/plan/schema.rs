@@ -3,13 +3,15 @@
 use std::path::{Component, Path as FilePath};
 
 use super::compile::Compiler;
-use crate::codec::{Avro, Codec, Document, Format, JsonSchema, SchemaSpec};
+use crate::codec::{Avro, Codec, Document, Format, JsonSchema, Protobuf, SchemaSpec};
 use crate::settings::read_below;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::tree::Path;
 
 /// A schema that is missing, cannot be read, or is none.
 const SCHEMA: &str = "W0311";
+/// How many imports are followed: one more is too many, which is said where all of them are read.
+const MOST_IMPORTS: usize = 200;
 
 impl Compiler<'_, '_> {
     /// What a `format` and the `schema` beside it come to; `at` is the block that has them.
@@ -23,12 +25,19 @@ impl Compiler<'_, '_> {
             (Format::Avro | Format::Json, Some(schema)) => {
                 return self.schema(format, schema, &at.then("schema"));
             }
-            (Format::Avro, None) => {
+            (Format::Protobuf, Some(schema)) => return self.protobuf(schema, &at.then("schema")),
+            (Format::Avro | Format::Protobuf, None) => {
                 // One that is not available yet has been answered.
                 if self.document.at(&at.then("schema")).is_none() {
                     let label = self.document.label(&at.then("format"), "");
-                    let finding = Diagnostic::error(SCHEMA, "`format: avro` needs a schema", label);
-                    let help = "name one: schema: { file: schemas/order.avsc }";
+                    let message = format!("`format: {}` needs a schema", format.as_str());
+                    let finding = Diagnostic::error(SCHEMA, message, label);
+                    let help = match format {
+                        Format::Protobuf => {
+                            "name one: schema: { file: schemas/order.proto, message: shop.Order }"
+                        }
+                        _ => "name one: schema: { file: schemas/order.avsc }",
+                    };
                     self.findings.push(finding.with_help(help));
                 }
                 return None;
@@ -42,13 +51,20 @@ impl Compiler<'_, '_> {
             let message = format!("`format: {}` has no use for a schema", format.as_str());
             let finding = Diagnostic::error(SCHEMA, message, label);
             self.findings
-                .push(finding.with_help("write `format: json` or `format: avro`, or take `schema` out"));
+                .push(finding.with_help("write `format: json`, `avro` or `protobuf`, or take `schema` out"));
             return None;
         }
         Some(codec)
     }
 
     fn schema(&mut self, format: Format, schema: &SchemaSpec, at: &Path) -> Option<Codec> {
+        if schema.message.is_some() {
+            let label = self.document.key_label(&at.then("message"), "");
+            let message = format!("`format: {}` has no use for a message", format.as_str());
+            let finding = Diagnostic::error(SCHEMA, message, label);
+            self.findings.push(finding.with_help("write `format: protobuf`, or take `message` out"));
+            return None;
+        }
         let file = at.then("file");
         let main = self.document(&schema.file, &file);
         let mut references = Vec::new();
@@ -74,6 +90,67 @@ impl Compiler<'_, '_> {
                 None
             }
         }
+    }
+
+    fn protobuf(&mut self, schema: &SchemaSpec, at: &Path) -> Option<Codec> {
+        let (file, message) = (at.then("file"), at.then("message"));
+        if !schema.references.is_empty() {
+            let label = self.document.key_label(&at.then("references"), "");
+            let finding = Diagnostic::error(SCHEMA, "`format: protobuf` has no use for references", label);
+            let help = "take `references` out: a .proto file says itself what it imports";
+            self.findings.push(finding.with_help(help));
+            return None;
+        }
+        let named = match &schema.message {
+            Some(name) => Some(self.resolve(name, &message)?),
+            None => None,
+        };
+        let main = self.document(&schema.file, &file)?;
+        let imports = self.imports(&main, &file)?;
+        let found = Protobuf::new(main, imports).map_err(|why| {
+            let why = format!("this is no Protobuf schema that can be used: {why}");
+            let help = "types of other files are found where it imports them, by their path below `schemas`";
+            Diagnostic::error(SCHEMA, why, self.document.label(&file, "")).with_help(help)
+        });
+        let found = found.and_then(|first| match &named {
+            Some(name) => first.of(name).map_err(|why| {
+                let why = format!("the schema does not have this message: {why}");
+                Diagnostic::error(SCHEMA, why, self.document.label(&message, ""))
+                    .with_help("write its name as in the file, with the package before it: shop.Order")
+            }),
+            None => Ok(first),
+        });
+        found.map(Codec::Protobuf).map_err(|finding| self.findings.push(finding)).ok()
+    }
+
+    /// The files that a .proto file and its imports import, by their paths below the folder of the schemas.
+    fn imports(&mut self, main: &Document, at: &Path) -> Option<Vec<Document>> {
+        let folder = self.environment.schemas;
+        let mut all = Vec::new();
+        let mut open = vec![main.clone()];
+        while let Some(document) = open.pop() {
+            // What is wrong with a file is said where all of them are read.
+            for path in Protobuf::imports(&document).unwrap_or_default() {
+                let known = |one: &Document| one.path == path;
+                if known(main) || all.iter().any(known) || all.len() > MOST_IMPORTS {
+                    continue;
+                }
+                match read_below(folder, &path) {
+                    Ok(text) => {
+                        all.push(Document { path, text });
+                        open.extend(all.last().cloned());
+                    }
+                    Err(why) => {
+                        let label = self.document.label(at, "");
+                        let what = format!("the import {path} of {} {why}", document.path);
+                        let help = format!("imports are found by their path below `{}`", folder.display());
+                        self.findings.push(Diagnostic::error(SCHEMA, what, label).with_help(help));
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(all)
     }
 
     /// A schema file: below the folder of the schemas, with or without the folder's own name.

@@ -58,7 +58,7 @@ fn encode(answer: &Answer, body: &vrl::value::Value, codec: &Codec) -> Result<By
         Codec::Bytes => Ok(answer.body.clone()),
         Codec::Json if came_as_json => Ok(answer.body.clone()),
         Codec::Text if std::str::from_utf8(&answer.body).is_ok() => Ok(answer.body.clone()),
-        Codec::Json | Codec::Text | Codec::JsonSchema(_) | Codec::Avro(_) => {
+        Codec::Json | Codec::Text | Codec::JsonSchema(_) | Codec::Avro(_) | Codec::Protobuf(_) => {
             let encoded = codec.encode(body, super::MAX_VALUE).map_err(|failure| failure.message)?;
             let as_it_came = came_as_json && codec.format() == Format::Json;
             let encoded = encoded.map(|encoded| if as_it_came { answer.body.clone() } else { encoded });
@@ -139,7 +139,7 @@ impl Content {
         }
         self.value = encoded;
         self.headers.retain(|header| header.name != "content-type");
-        self.headers.push(header("content-type", "application/avro"));
+        self.headers.push(header("content-type", &format!("application/{}", codec.format().as_str())));
         Ok(self)
     }
 

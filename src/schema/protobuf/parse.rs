@@ -193,13 +193,31 @@ fn open(name: &str, document: &Document) -> Result<File, protox::Error> {
         return descriptor(name, &document.text).map(File::from_file_descriptor_proto).map_err(wrong);
     }
     nesting::check(&document.text, MAX_NESTING).map_err(wrong)?;
-    let file = File::from_source(name, &document.text)?;
+    let file = File::from_source(name, &document.text).map_err(|error| {
+        let said = error.to_string();
+        if said.ends_with("but found 'edition'") {
+            return wrong("editions are not known here; write `syntax = \"proto3\";`".to_owned());
+        }
+        // What their parser says of a path of an import is about something else.
+        let imports = document.text.lines().filter(|line| line.trim_start().starts_with("import"));
+        match imports.filter_map(|line| line.split(['"', '\'']).nth(1)).find(|path| !is_path(path)) {
+            Some(path) if said == "invalid group name" => {
+                wrong(format!("the import `{path}` is no path from the folder of the schemas"))
+            }
+            _ => error,
+        }
+    })?;
     if document.text.len() <= MAX_PLACED {
         return Ok(file);
     }
     let mut proto = FileDescriptorProto::from(file);
     proto.source_code_info = None;
     Ok(File::from_file_descriptor_proto(proto))
+}
+
+/// Whether a file can be imported by it.
+fn is_path(path: &str) -> bool {
+    !path.contains('\\') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// A descriptor under the name that it is imported by, without what only its compiler has use for.

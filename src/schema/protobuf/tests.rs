@@ -392,7 +392,9 @@ fn schemas_are_read_with_what_they_import() {
         (r#"syntax = "proto3"; message A { B b = 1; }"#, "a.proto:1:32: name 'B' is not defined"),
         ("import \"b.proto\";", "import 'b.proto' not found"),
         ("import \"a.proto\";", "import cycle detected: a.proto -> a.proto"),
-        ("edition = \"2023\";", "a.proto:1:1: expected"),
+        ("edition = \"2023\";", "a.proto: editions are not known here"),
+        ("import \"../b.proto\";", "a.proto: the import `../b.proto` is no path from the folder"),
+        ("message A { repeated group b = 1 {} }", "a.proto:1:28: invalid group name"),
         ("message A {}\n}", "a.proto: line 2: this `}` closes nothing"),
         ("AAAA", "it is no descriptor"),
     ] {
