@@ -34,6 +34,7 @@ mod breaker;
 mod links;
 mod rebalance;
 mod avro;
+mod protobuf;
 mod bad_input;
 mod answers;
 mod rules;
