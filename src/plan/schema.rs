@@ -107,20 +107,26 @@ impl Compiler<'_, '_> {
         };
         let main = self.document(&schema.file, &file)?;
         let imports = self.imports(&main, &file)?;
-        let found = Protobuf::new(main, imports).map_err(|why| {
-            let why = format!("this is no Protobuf schema that can be used: {why}");
-            let help = "types of other files are found where it imports them, by their path below `schemas`";
-            Diagnostic::error(SCHEMA, why, self.document.label(&file, "")).with_help(help)
-        });
-        let found = found.and_then(|first| match &named {
-            Some(name) => first.of(name).map_err(|why| {
-                let why = format!("the schema does not have this message: {why}");
-                Diagnostic::error(SCHEMA, why, self.document.label(&message, ""))
-                    .with_help("write its name as in the file, with the package before it: shop.Order")
+        let found = match (Protobuf::new(main, imports), &named) {
+            (Ok(first), None) => Ok(first),
+            (Ok(first), Some(name)) => first.of(name).map_err(|why| {
+                let help = "write its name as in the file, with the package before it: shop.Order";
+                (message, format!("the schema does not have this message: {why}"), help)
             }),
-            None => Ok(first),
-        });
-        found.map(Codec::Protobuf).map_err(|finding| self.findings.push(finding)).ok()
+            (Err(why), _) => {
+                let help =
+                    "types of other files are found where it imports them, by their path below `schemas`";
+                Err((file, format!("this is no Protobuf schema that can be used: {why}"), help))
+            }
+        };
+        match found {
+            Ok(found) => Some(Codec::Protobuf(found)),
+            Err((at, why, help)) => {
+                let label = self.document.label(&at, "");
+                self.findings.push(Diagnostic::error(SCHEMA, why, label).with_help(help));
+                None
+            }
+        }
     }
 
     /// The files that a .proto file and its imports import, by their paths below the folder of the schemas.

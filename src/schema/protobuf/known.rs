@@ -74,9 +74,13 @@ pub(super) fn type_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
+/// With its name, where that is one: what else a record may say of it is nobody's business.
 pub(super) fn no_type(url: &str) -> Fault {
-    let name: String = type_name(url).chars().take(100).collect();
-    Fault::new(format!("the schema does not have the type `{name}` of an Any"))
+    let name = type_name(url);
+    let is_name = (1..=100).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_'));
+    let shown = if is_name { format!(" `{name}`") } else { String::new() };
+    Fault::new(format!("the schema does not have the type{shown} of an Any"))
 }
 
 fn duration(seconds: i64, nanos: i64) -> Result<String, Fault> {

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use prost_reflect::FileDescriptor;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorProto;
+use prost_reflect::{DynamicMessage, FileDescriptor, ReflectMessage as _};
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
 use super::stack::on_a_large_stack;
@@ -121,11 +121,19 @@ impl Schema {
         self.0.file.name()
     }
 
-    /// Its `FileDescriptorProto`, in base64.
+    /// Its `FileDescriptorProto`, in base64, with options that extensions define where it came as a text.
     pub fn descriptor(&self) -> String {
-        let mut proto = self.0.file.file_descriptor_proto().clone();
-        proto.source_code_info = None;
-        BASE64.encode(&proto.encode_to_vec())
+        let encoded = self.0.file.encode_to_vec();
+        let described = FileDescriptorProto::default().descriptor();
+        let bytes = match DynamicMessage::decode(described, &encoded[..]) {
+            Ok(mut file) => {
+                file.clear_field_by_name("source_code_info");
+                file.encode_to_vec()
+            }
+            // What has been encoded just before is decoded.
+            Err(_) => encoded,
+        };
+        BASE64.encode(&bytes)
     }
 
     pub(super) fn file(&self) -> &FileDescriptor {

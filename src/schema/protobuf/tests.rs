@@ -201,9 +201,8 @@ fn fields_have_defaults_or_are_left_out() {
     assert_eq!(member(&known, "id"), Some(&Value::from("a")), "what the schema does not have is read over");
 }
 
-#[test]
-fn messages_with_a_form_of_their_own_have_it() {
-    let of = message(
+fn forms() -> Message {
+    message(
         r#"syntax = "proto3"; package p; import "google/protobuf/timestamp.proto"; import "google/protobuf/duration.proto";
         import "google/protobuf/struct.proto"; import "google/protobuf/wrappers.proto"; import "google/protobuf/any.proto";
         import "google/protobuf/empty.proto"; import "confluent/type/decimal.proto"; import "confluent/meta.proto";
@@ -214,7 +213,12 @@ fn messages_with_a_form_of_their_own_have_it() {
             repeated google.protobuf.StringValue names = 10; confluent.type.Decimal price = 11;
             string marked = 12 [(confluent.field_meta) = { doc: "a { brace", tags: ["PII"] }];
         }"#,
-    );
+    )
+}
+
+#[test]
+fn messages_with_a_form_of_their_own_have_it() {
+    let of = forms();
     let forms = |text: &str| {
         let read = there_and_back(&of, text);
         read.replace(r#""marked":"","#, "")
@@ -245,6 +249,11 @@ fn messages_with_a_form_of_their_own_have_it() {
     let more = r#"{"more":{"@type":"a/p.A","n":7}}"#;
     assert_eq!(forms(more), r#"{"more":{"@type":"a/p.A","n":7,}}"#.replace(",}", "}"));
     assert!(there_and_back(&of, r#"{"names":["a",""]}"#).contains(r#""names":["a",""]"#));
+}
+
+#[test]
+fn what_is_no_such_form_is_said_with_its_place() {
+    let of = forms();
     for (text, fault) in [
         (r#"{"at":"yesterday"}"#, "/at: expected a time such as 2026-11-21T09:41:02.118Z"),
         (r#"{"at":"-000001-01-01T00:00:00Z"}"#, "/at: a Timestamp is within the years 1 to 9999"),
@@ -272,6 +281,7 @@ fn messages_with_a_form_of_their_own_have_it() {
             "the seconds and nanoseconds of a Duration",
         ),
         (b"\x3a\x05\x0a\x03a/b", "/more: the schema does not have the type `b` of an Any"),
+        (b"\x3a\x05\x0a\x03a/\x0a", "/more: the schema does not have the type of an Any"),
     ] {
         let found = of.read(bytes).unwrap_err().to_string();
         assert!(found.contains(fault), "{bytes:?}: {found}");

@@ -143,6 +143,25 @@ proptest! {
         arbitrary::message().write(&other, 1 << 16).ok();
     }
 
+    /// Their builder may panic, which is a failure like another; what it takes can be used.
+    #[test]
+    fn no_descriptor_makes_parsing_end_the_process(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut bytes = data_encoding::BASE64.decode(schema(ORDER).descriptor().as_bytes()).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let main = document("a.proto", &data_encoding::BASE64.encode(&bytes));
+        if let Ok(of) = Schema::parse(&main, &[]) {
+            mismatches(&of, &schema(ORDER));
+            Schema::parse(&document("a.proto", &of.text()), &[]).ok();
+            let message = of.message(None).unwrap();
+            message.indexes();
+            message.read(&bytes).ok();
+            message.write(&value(r#"{"id":"a","total":{"cents":1}}"#), 100).ok();
+        }
+    }
+
     #[test]
     fn no_text_makes_parsing_panic(text in "[a-z{}<>\\[\\]()'\"\\\\/*#\n =;0-9]{0,60}") {
         for text in [text.clone(), format!("syntax = \"proto3\"; message A {{ {text} }}")] {

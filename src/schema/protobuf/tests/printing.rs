@@ -77,6 +77,16 @@ fn what_is_printed_is_the_same_schema() {
 }
 
 #[test]
+fn a_descriptor_keeps_the_options_of_extensions() {
+    let of = schema(
+        r#"syntax = "proto3"; import "confluent/meta.proto"; message A { string a = 1 [(confluent.field_meta) = { tags: "PII" }]; }"#,
+    );
+    let bytes = data_encoding::BASE64.decode(of.descriptor().as_bytes()).unwrap();
+    assert!(bytes.windows(3).any(|part| part == b"PII"));
+    assert!(!of.text().contains("PII"), "they are not printed");
+}
+
+#[test]
 fn proto2_is_printed_too() {
     let printed = check(
         r#"
