@@ -147,12 +147,19 @@ async fn schemas(State(server): Shared, Query(asks): Asks) -> Answer {
     fine(&page(list, &asks))
 }
 
-async fn by_id(State(server): Shared, Path(id): Path<String>) -> Answer {
-    fine(&server.by_id(id_of(&id)?).await?)
+async fn by_id(State(server): Shared, Path(id): Path<String>, Query(asks): Asks) -> Answer {
+    let shown = server.by_id(id_of(&id)?).await?;
+    fine(&server.in_form(shown, form(&asks)).await?)
 }
 
-async fn text_of_id(State(server): Shared, Path(id): Path<String>) -> Answer {
-    Ok(raw(server.by_id(id_of(&id)?).await?))
+async fn text_of_id(State(server): Shared, Path(id): Path<String>, Query(asks): Asks) -> Answer {
+    let shown = server.by_id(id_of(&id)?).await?;
+    Ok(raw(server.in_form(shown, form(&asks)).await?))
+}
+
+/// The form in which a schema is asked for.
+fn form(asks: &HashMap<String, String>) -> Option<&str> {
+    asks.get("format").map(String::as_str)
 }
 
 /// The text of a schema as it is.
@@ -174,8 +181,9 @@ async fn versions_of_id(State(server): Shared, Path(id): Path<String>, Query(ask
     fine(&page(places.collect(), &asks))
 }
 
-async fn by_guid(State(server): Shared, Path(guid): Path<String>) -> Answer {
-    fine(&server.by_guid(&guid).await?)
+async fn by_guid(State(server): Shared, Path(guid): Path<String>, Query(asks): Asks) -> Answer {
+    let shown = server.by_guid(&guid).await?;
+    fine(&server.in_form(shown, form(&asks)).await?)
 }
 
 async fn subjects(State(server): Shared, Query(asks): Asks) -> Answer {
@@ -207,7 +215,8 @@ async fn version(
     Path((subject, version)): Path<(String, String)>,
     Query(asks): Asks,
 ) -> Answer {
-    fine(&server.version(&subject, Asked::read(&version)?, deleted(&asks)).await?)
+    let shown = server.version(&subject, Asked::read(&version)?, deleted(&asks)).await?;
+    fine(&server.in_form(shown, form(&asks)).await?)
 }
 
 async fn text_of_version(
@@ -215,7 +224,8 @@ async fn text_of_version(
     Path((subject, version)): Path<(String, String)>,
     Query(asks): Asks,
 ) -> Answer {
-    Ok(raw(server.version(&subject, Asked::read(&version)?, deleted(&asks)).await?))
+    let shown = server.version(&subject, Asked::read(&version)?, deleted(&asks)).await?;
+    Ok(raw(server.in_form(shown, form(&asks)).await?))
 }
 
 async fn referenced_by(State(server): Shared, Path((subject, version)): Path<(String, String)>) -> Answer {

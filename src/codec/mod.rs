@@ -3,6 +3,7 @@
 mod avro;
 pub mod json;
 mod json_schema;
+mod protobuf;
 pub mod wire;
 
 use std::num::NonZeroU32;
@@ -17,6 +18,7 @@ use crate::outcome::{Code, Failure};
 pub use crate::schema::json::Document;
 pub use avro::Avro;
 pub use json_schema::JsonSchema;
+pub use protobuf::Protobuf;
 use wire::{Missing, Wire};
 
 /// How the values of a topic are written.
@@ -32,6 +34,8 @@ pub enum Format {
     Bytes,
     /// Binary Avro; needs `schema`.
     Avro,
+    /// Protobuf; needs `schema`.
+    Protobuf,
 }
 
 /// A format with all that it takes to read and write it. Cheap to clone.
@@ -47,6 +51,8 @@ pub enum Codec {
     JsonSchema(JsonSchema),
     /// Datums of a schema.
     Avro(Avro),
+    /// Messages of a schema.
+    Protobuf(Protobuf),
     /// Values that say which schema of a registry they are written with.
     Wire(Wire),
 }
@@ -74,6 +80,7 @@ impl Codec {
             Codec::Text => Format::Text,
             Codec::Bytes => Format::Bytes,
             Codec::Avro(_) => Format::Avro,
+            Codec::Protobuf(_) => Format::Protobuf,
             Codec::Wire(wire) => wire.format(),
         }
     }
@@ -83,13 +90,14 @@ impl Codec {
         match self {
             Codec::Avro(avro) => avro.name(),
             Codec::JsonSchema(schema) => schema.title(),
+            Codec::Protobuf(protobuf) => Some(protobuf.message().name().to_owned()),
             Codec::Json | Codec::Text | Codec::Bytes | Codec::Wire(_) => None,
         }
     }
 
     /// Whether each value has to be looked at, since not all bytes are values.
     pub fn validates(&self) -> bool {
-        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_) | Codec::Wire(_))
+        matches!(self, Codec::Avro(_) | Codec::JsonSchema(_) | Codec::Protobuf(_) | Codec::Wire(_))
     }
 
     /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode` or `schema`, or where a
@@ -113,6 +121,7 @@ impl Codec {
             Codec::Bytes => Ok(Value::Bytes(bytes.clone())),
             Codec::JsonSchema(schema) => schema.decode(bytes),
             Codec::Avro(avro) => avro.decode(bytes),
+            Codec::Protobuf(message) => message.decode(bytes),
             Codec::Wire(_) => Err(Failure::invalid(Code::Decode, "decoding: a wire format in another one")),
         }
     }
@@ -146,6 +155,7 @@ impl Codec {
                 text
             }
             (Codec::Avro(avro), value) => avro.encode(value, limit)?,
+            (Codec::Protobuf(message), value) => message.encode(value, limit)?,
             (Codec::Wire(_), _) => return Err(wrong("encoding: a wire format in another one".to_owned())),
             (Codec::Text | Codec::Bytes, Value::String(text)) => text.as_bytes().clone(),
             (Codec::Bytes, Value::Bytes(bytes)) => bytes.clone(),
@@ -165,7 +175,7 @@ impl Codec {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Schema")]
 pub struct SchemaSpec {
-    /// A file of the folder `schemas`: `schemas/order.avsc`, `schemas/order.json`.
+    /// A file of the folder `schemas`: `schemas/order.avsc`, `schemas/order.json`, `schemas/order.proto`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// A subject of the registry: values are in the Confluent wire format. Beside `file` of a `publish`: where the file's schema
@@ -179,9 +189,13 @@ pub struct SchemaSpec {
     /// written with (`confluent`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub framing: Option<Framing>,
-    /// Files whose types it uses by name, each one after those that it uses itself.
+    /// Files whose types it uses by name, each one after those that it uses itself. Those that a .proto file imports are found
+    /// below the folder of the schemas.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
+    /// With `format: protobuf`: the message that each value is, such as `shop.Order`; without it the first one of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What is around values.
@@ -225,6 +239,7 @@ impl Format {
             Format::Text => "text",
             Format::Bytes => "bytes",
             Format::Avro => "avro",
+            Format::Protobuf => "protobuf",
         }
     }
 }

@@ -3,12 +3,14 @@
 use std::path::{Component, Path as FilePath};
 
 use super::compile::Compiler;
-use crate::codec::wire::{ReadBy, SubjectBy, Wire, WriteBy};
+use crate::codec::wire::{Picked, ReadBy, SubjectBy, Wire, WriteBy};
 use crate::codec::{Avro, Codec, Document, Format, Framing, JsonSchema, Register, SchemaSpec, SubjectName};
 use crate::registry::{Named, SchemaType, Version};
 use crate::settings::read_below;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::tree::Path;
+
+mod protobuf;
 
 /// A schema that is missing, cannot be read, or is none.
 const SCHEMA: &str = "W0311";
@@ -49,10 +51,15 @@ impl Compiler<'_, '_> {
         }
         let none = SchemaSpec::default();
         let schema = asked.schema.unwrap_or(&none);
+        if schema.message.is_some() && asked.format != Format::Protobuf {
+            let message = format!("`format: {}` has no use for a message", asked.format.as_str());
+            let help = "write `format: protobuf`, or take `message` out";
+            return self.wrong_key(&at.then("schema").then("message"), message, help);
+        }
         match asked.format {
             Format::Text | Format::Bytes => self.plain(asked, at),
             Format::Json if asked.schema.is_none() && !asked.registers() => Some(Codec::Json),
-            Format::Json | Format::Avro => match asked.publishes {
+            Format::Json | Format::Avro | Format::Protobuf => match asked.publishes {
                 None => self.read_by(asked.format, schema, at),
                 Some(publishes) => self.write_by(asked.format, schema, publishes, at),
             },
@@ -62,7 +69,7 @@ impl Compiler<'_, '_> {
     fn plain(&mut self, asked: &Asked<'_>, at: &Path) -> Option<Codec> {
         if asked.schema.is_some() {
             let message = format!("`format: {}` has no use for a schema", asked.format.as_str());
-            let help = "write `format: json` or `format: avro`, or take `schema` out";
+            let help = "write `format: json`, `avro` or `protobuf`, or take `schema` out";
             return self.wrong_key(&at.then("schema"), message, help);
         }
         Some(if asked.format == Format::Text { Codec::Text } else { Codec::Bytes })
@@ -88,14 +95,14 @@ impl Compiler<'_, '_> {
             }
             (None, Some(subject)) => {
                 let subject = self.resolve(subject, &base.then("subject"))?;
-                ReadBy::Subject(subject, version(schema))
+                ReadBy::Subject(subject, picked(schema))
             }
             // A block that says nothing has a mistake in it, which is told.
             (None, None) if schema.framing.is_none() && self.document.at(&base).is_some() => return None,
             (None, None) => ReadBy::Writer,
         };
         self.misused(schema, &base)?;
-        self.wire(format, read, WriteBy::Subject(SubjectBy::Topic, Version::Latest), at)
+        self.wire(format, read, WriteBy::Subject(SubjectBy::Topic, Picked::default()), at)
     }
 
     /// What is published is written with.
@@ -128,13 +135,13 @@ impl Compiler<'_, '_> {
         let write = match file {
             Some(FileSchema { codec, main, references }) => WriteBy::File {
                 subject,
-                kind: if format == Format::Avro { SchemaType::Avro } else { SchemaType::Json },
+                kind: kind(format),
                 text: main.text,
                 references: references.into_iter().map(|document| named(format, document)).collect(),
                 codec,
                 register: publishes.register == Some(Register::IfCompatible),
             },
-            None => WriteBy::Subject(subject, version(schema)),
+            None => WriteBy::Subject(subject, picked(schema)),
         };
         self.wire(format, ReadBy::Writer, write, at)
     }
@@ -168,7 +175,7 @@ impl Compiler<'_, '_> {
             Some(name) => Some(SubjectBy::TopicRecord(name)),
             None => {
                 let message = "the subject would be called as its schema, which has no name here";
-                let help = "name the file of an Avro record, or of a JSON Schema with a `title`; or write `subject_name: topic`";
+                let help = "name the file of an Avro record, a Protobuf message or a JSON Schema with a `title`; or write `subject_name: topic`";
                 self.wrong_key(&at.then("subject_name"), message.to_owned(), help)
             }
         }
@@ -222,6 +229,9 @@ impl Compiler<'_, '_> {
 
     fn file(&mut self, format: Format, schema: &SchemaSpec, at: &Path) -> Option<FileSchema> {
         self.misused(&SchemaSpec { subject: None, ..schema.clone() }, at)?;
+        if format == Format::Protobuf {
+            return self.protobuf(schema, at);
+        }
         let file = at.then("file");
         let main = self.document(schema.file.as_deref().unwrap_or_default(), &file);
         let mut references = Vec::new();
@@ -279,8 +289,17 @@ impl Asked<'_> {
     }
 }
 
-fn version(schema: &SchemaSpec) -> Version {
-    schema.version.map_or(Version::Latest, |version| Version::Number(version.get()))
+fn picked(schema: &SchemaSpec) -> Picked {
+    let version = schema.version.map_or(Version::Latest, |version| Version::Number(version.get()));
+    Picked { version, message: schema.message.clone() }
+}
+
+fn kind(format: Format) -> SchemaType {
+    match format {
+        Format::Protobuf => SchemaType::Protobuf,
+        Format::Json => SchemaType::Json,
+        Format::Avro | Format::Text | Format::Bytes => SchemaType::Avro,
+    }
 }
 
 /// A schema that another one refers to, by the name by which it does.

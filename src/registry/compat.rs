@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parsed::{Parsed, Shape};
 use crate::schema::avro::Reader;
+use crate::schema::protobuf;
 
 /// How much the next version of a subject may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -109,14 +110,17 @@ fn cannot_read(reader: &Parsed, writer: &Parsed) -> Vec<String> {
     match (&reader.shape, &writer.shape) {
         (Shape::Avro(reader), Shape::Avro(writer)) => {
             let compared = Reader::new(writer, reader);
-            let told = compared.mismatches().iter();
-            told.map(|one| {
-                let path = if one.path.is_empty() { "/" } else { &one.path };
-                format!("{path}: {}", one.why)
-            })
-            .collect()
+            compared.mismatches().iter().map(|one| told(&one.path, &one.why)).collect()
         }
         (Shape::Json(reader), Shape::Json(writer)) => reader.refuses(writer),
+        (Shape::Protobuf(reader), Shape::Protobuf(writer)) => {
+            protobuf::mismatches(reader, writer).iter().map(|one| told(&one.path, &one.why)).collect()
+        }
         _ => vec![format!("one is {}, the other {}", reader.kind, writer.kind)],
     }
+}
+
+fn told(path: &str, why: &str) -> String {
+    let path = if path.is_empty() { "/" } else { path };
+    format!("{path}: {why}")
 }

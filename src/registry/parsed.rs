@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::words::{Named, Reference, SchemaType};
 use crate::schema::avro;
 use crate::schema::json::{Comparable, Document, Schema as JsonSchema};
+use crate::schema::protobuf;
 
 /// The largest text of a schema.
 pub const MAX_TEXT: usize = 1 << 20;
@@ -27,6 +28,7 @@ pub struct Parsed {
 pub(super) enum Shape {
     Avro(avro::Schema),
     Json(Comparable),
+    Protobuf(protobuf::Schema),
 }
 
 impl Parsed {
@@ -61,7 +63,22 @@ impl Parsed {
                 let shape = Shape::Json(Comparable::new(&main, &references)?);
                 Ok(Parsed::of(kind, json.to_string(), &sorted(&json), uses, shape))
             }
-            SchemaType::Protobuf => Err("Protobuf is not available yet".to_owned()),
+            SchemaType::Protobuf => {
+                let named = |named: &Named| Document { path: named.name.clone(), text: named.text.clone() };
+                let imports: Vec<Document> = references.iter().map(named).collect();
+                let main = Document { path: "schema.proto".to_owned(), text: text.to_owned() };
+                let schema = protobuf::Schema::parse(&main, &imports)?;
+                let text = schema.text();
+                Ok(Parsed::of(kind, text.clone(), &text, uses, Shape::Protobuf(schema)))
+            }
+        }
+    }
+
+    /// With Protobuf: the compiled file in base64, without what it imports.
+    pub fn descriptor(&self) -> Option<String> {
+        match &self.shape {
+            Shape::Protobuf(schema) => Some(schema.descriptor()),
+            Shape::Avro(_) | Shape::Json(_) => None,
         }
     }
 

@@ -3,6 +3,8 @@
 
 pub mod avro;
 pub mod json;
+pub mod protobuf;
 mod fault;
+mod number;
 
 pub use fault::Fault;

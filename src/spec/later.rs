@@ -15,7 +15,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("rollout", &[], 0),
     ("topics", &[], 0),
     ("stage.dedupe", &[], 0),
-    ("stage.source.format", &["protobuf"], 0),
     ("stage.source.key_format", &[], 0),
     ("stage.source.verify", &[], 0),
     ("stage.transforms.[].encrypt", &[], 1),
@@ -26,7 +25,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.publish.[].compression", &[], 0),
     ("stage.publish.[].partition_by.field", &[], 1),
     ("stage.publish.[].atomic", &["true"], 0),
-    ("stage.publish.[].format", &["protobuf"], 0),
     ("stage.dlq.after", &["park_key"], 0),
 ];
 

@@ -27,7 +27,7 @@ pub struct Spec {
     pub start: Start,
     /// How values are written.
     pub format: Format,
-    /// The schema of `format: avro`, or the JSON Schema by which each value of `format: json` is validated.
+    /// The schema of `format: avro` and `protobuf`, or the JSON Schema by which each value of `format: json` is validated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaSpec>,
     /// What becomes of a record that does not decode.
@@ -62,7 +62,7 @@ pub(crate) struct Block {
     /// How values are written. Default `json`.
     #[serde(default)]
     format: Format,
-    /// The schema of `format: avro`, or the JSON Schema by which each value of `format: json` is validated.
+    /// The schema of `format: avro` and `protobuf`, or the JSON Schema by which each value of `format: json` is validated.
     schema: Option<SchemaSpec>,
     /// What becomes of a record that does not decode: `dlq` (default), `pause` or `discard`.
     #[serde(default)]

@@ -35,6 +35,7 @@ mod links;
 mod rebalance;
 mod avro;
 mod registry;
+mod protobuf;
 mod bad_input;
 mod answers;
 mod rules;

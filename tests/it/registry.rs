@@ -245,3 +245,85 @@ async fn schemas_grow_and_what_does_not_fit_is_told() {
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
     drop(own);
 }
+
+const ORDER_PROTO: &str = r#"syntax = "proto3";
+package shop;
+import "shop/money.proto";
+message Draft { string id = 1; }
+message Order {
+  string id = 1;
+  Money total = 2;
+  map<string, string> tags = 3;
+  message Line { string sku = 1; }
+  repeated Line lines = 4;
+}
+"#;
+const MONEY_PROTO: &str = "syntax = \"proto3\";\npackage shop;\nmessage Money { int64 cents = 1; }\n";
+
+/// Compiles both files with protoc; `Order` is the class of the message.
+const PROTO: &str = r#"
+import os, tempfile, grpc_tools
+from grpc_tools import protoc
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer, ProtobufDeserializer
+folder = tempfile.mkdtemp(); os.mkdir(folder + "/shop")
+open(folder + "/order.proto", "w").write(arguments[1]); open(folder + "/shop/money.proto", "w").write(arguments[2])
+assert protoc.main(["", "-I" + folder, "--include_imports", "--descriptor_set_out=" + folder + "/all", "order.proto"]) == 0
+files = descriptor_pb2.FileDescriptorSet.FromString(open(folder + "/all", "rb").read())
+pool = descriptor_pool.DescriptorPool()
+for one in files.file: pool.Add(one)
+Order = message_factory.GetMessageClass(pool.FindMessageTypeByName("shop.Order"))
+def order(one): return json_format.ParseDict(one, Order())
+def plain(message, context=None): return json_format.MessageToDict(message, preserving_proto_field_name=True)
+"#;
+
+/// The serializer registers the compiled files; Weir reads them as the message that each record names, and writes with the
+/// schema of a file that it registers itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confluents_protobuf_serializer_writes_and_reads_through_weir() {
+    let (stage, registry, own) = scene(
+        "registry-proto",
+        "source: { topic: TOPIC, format: protobuf }\nhandler: URL\ndlq: TOPIC.dlq\n\
+         publish:\n  topic: TOPIC.out\n  schema: { file: order.proto, message: shop.Order }\n  format: protobuf\n  \
+         register: if_compatible\n  value: \"{{ . }}\"\n",
+    )
+    .await;
+    let schemas = stage.site.path().join("schemas");
+    std::fs::create_dir_all(schemas.join("shop")).unwrap();
+    std::fs::write(schemas.join("order.proto"), ORDER_PROTO).unwrap();
+    std::fs::write(schemas.join("shop/money.proto"), MONEY_PROTO).unwrap();
+    let orders: Vec<Value> = (0..3)
+        .map(|n| {
+            json!({ "id": format!("o-{n}"), "total": { "cents": (9_007_199_254_740_993_u64 + n).to_string() },
+                "tags": { "a": "b" }, "lines": [{ "sku": "s" }] })
+        })
+        .collect();
+    let write = format!(
+        "{PROTO}write(arguments[0], ProtobufSerializer(Order, registry, {{'use.deprecated.format': False}}), [order(one) for one in given])"
+    );
+    registry.client(&stage, &write, &[&stage.topic, ORDER_PROTO, MONEY_PROTO], &orders);
+    send(&stage, Some(b"k"), Some(b"\0\0\0\0\x02\x02\x20x"), OwnedHeaders::new(), 0);
+    let weir = stage.site.start("one").await;
+    stage.watched().all_committed_within(&stage.run, &[(0, 4)].into(), Duration::from_secs(60)).await;
+    let exact: Vec<Value> = (0..3)
+        .map(|n| {
+            json!({ "id": format!("o-{n}"), "total": { "cents": 9_007_199_254_740_993_u64 + n },
+                "tags": { "a": "b" }, "lines": [{ "sku": "s" }] })
+        })
+        .collect();
+    assert_eq!(bodies(&stage), exact);
+    let out = format!("{}.out", stage.topic);
+    let read = format!(
+        "{PROTO}deserializer = ProtobufDeserializer(Order, {{'use.deprecated.format': False}})\n\
+         read(arguments[0], lambda data, context: plain(deserializer(data, context)), 3)"
+    );
+    let said = registry.client(&stage, &read, &[&out, ORDER_PROTO, MONEY_PROTO], &[]);
+    let said: Vec<Value> = said.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(said, orders);
+    let dead = stage.kafka.read(&stage.run, &format!("{}.dlq", stage.topic));
+    assert_eq!(dead.len(), 1);
+    let why = dead[0].header("weir-error").unwrap();
+    assert!(why.contains("it has no message at [16]"), "{why}");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+    drop(own);
+}

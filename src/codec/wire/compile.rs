@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use vrl::value::Value;
 
+use super::frame::Framed;
 use crate::codec::avro::{self, Avro};
-use crate::codec::{Codec, Document, Format, JsonSchema};
+use crate::codec::{Codec, Document, Format, JsonSchema, Protobuf};
 use crate::outcome::{Code, Failure};
 use crate::registry::{Registered, SchemaType};
 use crate::schema::avro::Reader;
+use crate::schema::protobuf::{read_indexes, write_indexes};
 
 /// The path of a schema that has none.
 const UNNAMED: &str = "schema";
@@ -22,24 +23,59 @@ pub(super) enum Reading {
     Avro(Reader),
     /// By the one schema that there is, or, in JSON, by the reader's.
     Plain(Codec),
+    /// Messages of the writer's schema, each by the reader's message of the same name, where there is a reader and it has one.
+    Protobuf { writer: Protobuf, reader: Option<Protobuf> },
     /// Nothing can: why.
     Broken(String),
 }
 
 impl Reading {
     /// Reads a payload.
-    pub(super) fn read(&self, payload: &Bytes) -> Result<Value, Failure> {
+    pub(super) fn read(&self, framed: &Framed) -> Result<Value, Failure> {
         match self {
-            Reading::Avro(reader) => avro::read(reader, payload),
-            Reading::Plain(codec) => codec.read(payload),
+            Reading::Avro(reader) => avro::read(reader, &framed.payload),
+            Reading::Plain(codec) => codec.read(&framed.payload),
+            Reading::Protobuf { writer, reader } => message(writer, reader.as_ref(), framed),
             Reading::Broken(why) => Err(Failure::invalid(Code::Decode, format!("decoding: {why}"))),
         }
     }
 }
 
+/// Reads a message: which one is said before it, or beside the GUID.
+fn message(writer: &Protobuf, reader: Option<&Protobuf>, framed: &Framed) -> Result<Value, Failure> {
+    let wrong = |why: String| Failure::invalid(Code::Decode, format!("reading the wire format: {why}"));
+    let said = framed.beside.as_ref().unwrap_or(&framed.payload);
+    let (places, rest) = read_indexes(said).map_err(|fault| wrong(fault.to_string()))?;
+    let payload = if framed.beside.is_some() { &framed.payload } else { rest };
+    let own = writer
+        .message()
+        .schema()
+        .at(&places)
+        .map_err(|why| wrong(format!("the schema is another one: {why}")))?;
+    let Some(reader) = reader else { return writer.with(own).decode(payload) };
+    let same = reader.message().schema().message(Some(own.name()));
+    same.map_or_else(|_| reader.clone(), |message| reader.with(message)).decode(payload)
+}
+
+/// What stands before payloads of a codec.
+pub(super) fn indexes(codec: &Codec) -> Vec<u8> {
+    match codec {
+        Codec::Protobuf(protobuf) => write_indexes(&protobuf.message().indexes().unwrap_or_else(|| vec![0])),
+        _ => Vec::new(),
+    }
+}
+
 /// What reads and writes by a schema of a registry. Fails with one sentence.
-pub(super) async fn compile(format: Format, found: Arc<Registered>) -> Result<Codec, String> {
-    let compiled = tokio::task::spawn_blocking(move || of(format, &found)).await;
+pub(super) async fn compile(
+    format: Format,
+    found: Arc<Registered>,
+    message: Option<String>,
+) -> Result<Codec, String> {
+    let compiled = tokio::task::spawn_blocking(move || match (of(format, &found)?, message) {
+        (Codec::Protobuf(first), Some(name)) => first.of(&name).map(Codec::Protobuf),
+        (codec, _) => Ok(codec),
+    });
+    let compiled = compiled.await;
     compiled.unwrap_or_else(|_| Err("its parser has panicked".to_owned()))
 }
 
@@ -50,6 +86,10 @@ pub(super) async fn reading(format: Format, writer: Arc<Registered>, reader: Opt
         let own = of(format, &writer)?;
         Ok(match (own, reader) {
             (Codec::Avro(own), Some(Codec::Avro(reader))) => Reading::Avro(reader.reader_of(&own)),
+            (Codec::Protobuf(writer), Some(Codec::Protobuf(reader))) => {
+                Reading::Protobuf { writer, reader: Some(reader) }
+            }
+            (Codec::Protobuf(writer), _) => Reading::Protobuf { writer, reader: None },
             (_, Some(reader)) => Reading::Plain(reader),
             (own, None) => Reading::Plain(own),
         })
@@ -70,6 +110,10 @@ fn of(format: Format, found: &Registered) -> Result<Codec, String> {
         (Format::Json, SchemaType::Json) => {
             let references = found.references.iter().map(|one| named(&one.name, &one.text)).collect();
             JsonSchema::new(named(UNNAMED, &found.text), references).map(Codec::JsonSchema)
+        }
+        (Format::Protobuf, SchemaType::Protobuf) => {
+            let imports = found.references.iter().map(|one| named(&one.name, &one.text)).collect();
+            Protobuf::new(named(UNNAMED, &found.text), imports).map(Codec::Protobuf)
         }
         (format, kind) => Err(format!("it is {kind}, and `format` is {}", format.as_str())),
     }

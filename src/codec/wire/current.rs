@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
-use super::compile::compile;
+use super::Picked;
+use super::compile::{compile, indexes};
 use crate::codec::{Codec, Format};
 use crate::registry::{Client, Error, Named, Reference, SchemaText, SchemaType, Version};
 use crate::telemetry::clock;
@@ -26,14 +27,23 @@ pub(super) struct Current {
     pub(super) id: u32,
     /// What reads and writes payloads by it.
     pub(super) codec: Codec,
+    /// What stands before a payload of Protobuf: which message it is.
+    pub(super) indexes: Vec<u8>,
     until: Instant,
+}
+
+impl Current {
+    fn new(id: u32, codec: Codec, lasts: Duration) -> Current {
+        let indexes = indexes(&codec);
+        Current { id, codec, indexes, until: clock::now() + lasts }
+    }
 }
 
 /// How the schema is found.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Source {
     /// A version of the subject.
-    Version(Version),
+    Version(Picked),
     /// The schema of a file; its id is looked up, and it is registered first where that is wanted.
     File { codec: Codec, kind: SchemaType, text: String, references: Vec<Named>, register: bool },
 }
@@ -75,7 +85,7 @@ impl Subject {
                     why,
                     "the schema cannot be looked at again; the last one stays in use"
                 );
-                Current { id: last.id, codec: last.codec.clone(), until: clock::now() + SOON_AGAIN }
+                Current::new(last.id, last.codec.clone(), SOON_AGAIN)
             }
         };
         self.current.store(Some(Arc::new(next)));
@@ -85,7 +95,7 @@ impl Subject {
     async fn ask(&self) -> Result<Current, String> {
         let name = &self.name;
         match &self.source {
-            Source::Version(version) => {
+            Source::Version(Picked { version, message }) => {
                 let found = self.registry.version(name, *version).await.map_err(|error| match error {
                     Error::Unknown { message, .. } => {
                         format!("the registry has no version {version} of subject `{name}`: {message}; register its schema")
@@ -93,11 +103,11 @@ impl Subject {
                     other => format!("asking for the schema of subject `{name}`: {other}"),
                 })?;
                 let id = found.id;
-                let codec = compile(self.format, Arc::new(found)).await;
+                let codec = compile(self.format, Arc::new(found), message.clone()).await;
                 let codec =
                     codec.map_err(|why| format!("the schema of subject `{name}` cannot be used: {why}"))?;
                 let lasts = if *version == Version::Latest { LOOK_AGAIN } else { FOR_GOOD };
-                Ok(Current { id, codec, until: clock::now() + lasts })
+                Ok(Current::new(id, codec, lasts))
             }
             Source::File { codec, kind, text, references, register } => {
                 let mut used: Vec<Reference> = Vec::new();
@@ -108,7 +118,7 @@ impl Subject {
                 }
                 let schema = SchemaText { schema: text.clone(), kind: *kind, references: used };
                 let (id, _) = self.place(name, &schema, *register).await?;
-                Ok(Current { id, codec: codec.clone(), until: clock::now() + FOR_GOOD })
+                Ok(Current::new(id, codec.clone(), FOR_GOOD))
             }
         }
     }

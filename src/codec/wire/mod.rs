@@ -33,7 +33,7 @@ pub enum ReadBy {
     /// The schema that each is written with.
     Writer,
     /// A subject's version.
-    Subject(String, Version),
+    Subject(String, Picked),
     /// The schema of a file.
     File(Codec),
 }
@@ -42,7 +42,7 @@ pub enum ReadBy {
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteBy {
     /// The version of a subject.
-    Subject(SubjectBy, Version),
+    Subject(SubjectBy, Picked),
     /// The schema of a file: its text as a registry takes it, and whether it may be registered.
     File {
         /// Under which subject it is registered.
@@ -58,6 +58,21 @@ pub enum WriteBy {
         /// Whether it is registered where it is compatible; else it has to be there.
         register: bool,
     },
+}
+
+/// Which of a subject's schemas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picked {
+    /// The version.
+    pub version: Version,
+    /// With Protobuf, the message; left out it is the first one.
+    pub message: Option<String>,
+}
+
+impl Default for Picked {
+    fn default() -> Picked {
+        Picked { version: Version::Latest, message: None }
+    }
 }
 
 /// How the subject is called.
@@ -136,8 +151,8 @@ impl Wire {
     /// Of `avro`, `json` or `protobuf`.
     pub fn new(format: Format, registry: Client, read: ReadBy, write: WriteBy) -> Wire {
         let reader = match &read {
-            ReadBy::Subject(name, version) => {
-                let source = Source::Version(*version);
+            ReadBy::Subject(name, picked) => {
+                let source = Source::Version(picked.clone());
                 Some(Arc::new(Subject::new(registry.clone(), format, name.clone(), source)))
             }
             ReadBy::Writer | ReadBy::File(_) => None,
@@ -163,7 +178,7 @@ impl Wire {
         };
         let made_for = reader.map_or(0, |reader| reader.id);
         match self.0.readings.get(&framed.key) {
-            Some((id, reading)) if id == made_for => Ok(reading.read(&framed.payload)?),
+            Some((id, reading)) if id == made_for => Ok(reading.read(&framed)?),
             _ => Err(self.missing(What::Writer(framed.key))),
         }
     }
@@ -172,7 +187,7 @@ impl Wire {
     pub(super) fn encode(&self, value: &Value, topic: &str, limit: usize) -> Result<Bytes, Trouble> {
         let current = self.writer(topic)?;
         let payload = current.codec.write(value, limit)?;
-        Ok(frame::write(current.id, &[], &payload))
+        Ok(frame::write(current.id, &current.indexes, &payload))
     }
 
     /// The frame of the topic's schema around a payload that is written already, where its schema takes it.
@@ -193,7 +208,7 @@ impl Wire {
 
     fn new_writer(&self, name: &str) -> Arc<Subject> {
         let source = match &self.0.write {
-            WriteBy::Subject(_, version) => Source::Version(*version),
+            WriteBy::Subject(_, picked) => Source::Version(picked.clone()),
             WriteBy::File { codec, kind, text, references, register, .. } => {
                 let (codec, text) = (codec.clone(), text.clone());
                 let (kind, references, register) = (*kind, references.clone(), *register);

@@ -19,7 +19,12 @@ fn framed(id: u32, payload: &[u8]) -> Bytes {
 }
 
 fn avro(registry: Client, read: ReadBy) -> Codec {
-    Codec::Wire(Wire::new(Format::Avro, registry, read, WriteBy::Subject(SubjectBy::Topic, Version::Latest)))
+    Codec::Wire(Wire::new(
+        Format::Avro,
+        registry,
+        read,
+        WriteBy::Subject(SubjectBy::Topic, Picked::default()),
+    ))
 }
 
 /// Decodes, fetching what is missing.
@@ -64,7 +69,7 @@ async fn a_value_is_read_by_its_writers_schema_or_by_the_one_that_is_asked_for()
     );
     let by_writer = avro(registry.clone(), ReadBy::Writer);
     assert_eq!(decode(&by_writer, &framed(1, DATUM)).await.unwrap(), value!({ "id": "a", "cents": 3 }));
-    let by_subject = avro(registry.clone(), ReadBy::Subject("orders-value".to_owned(), Version::Latest));
+    let by_subject = avro(registry.clone(), ReadBy::Subject("orders-value".to_owned(), Picked::default()));
     let read = value!({ "id": "a", "cents": 3, "note": "-" });
     assert_eq!(decode(&by_subject, &framed(1, DATUM)).await.unwrap(), read);
     let by_file = ReadBy::File(Codec::Avro(crate::codec::Avro::new(V2.to_owned(), Vec::new()).unwrap()));
@@ -113,7 +118,7 @@ async fn json_is_validated_inside_of_its_frame_and_goes_out_in_one() {
         Format::Json,
         registry,
         ReadBy::Writer,
-        WriteBy::Subject(SubjectBy::Topic, Version::Latest),
+        WriteBy::Subject(SubjectBy::Topic, Picked::default()),
     ));
     assert_eq!(decode(&codec, &framed(5, br#"{"id":1}"#)).await.unwrap(), value!({ "id": 1 }));
     let failure = decode(&codec, &framed(5, b"{}")).await.unwrap_err().unwrap();

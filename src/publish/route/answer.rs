@@ -76,7 +76,12 @@ fn encode(answer: &Answer, body: &Value, codec: &Codec, topic: &str) -> Result<B
         Codec::Wire(wire) if came_as_json && codec.format() == Format::Json => {
             wire.frame(&answer.body, topic)
         }
-        Codec::Json | Codec::Text | Codec::JsonSchema(_) | Codec::Avro(_) | Codec::Wire(_) => {
+        Codec::Json
+        | Codec::Text
+        | Codec::JsonSchema(_)
+        | Codec::Avro(_)
+        | Codec::Protobuf(_)
+        | Codec::Wire(_) => {
             let encoded = codec.encode(body, topic, super::MAX_VALUE)?;
             let as_it_came = came_as_json && codec.format() == Format::Json;
             let encoded = encoded.map(|encoded| if as_it_came { answer.body.clone() } else { encoded });

@@ -57,12 +57,20 @@ fn avro() -> Codec {
     Codec::Avro(crate::codec::Avro::new(text.to_owned(), Vec::new()).unwrap())
 }
 
+/// The same as a message.
+fn protobuf() -> Codec {
+    let text = "message R { required int64 n = 1; optional string at = 2; }".to_owned();
+    let document = crate::codec::Document { path: "r.proto".to_owned(), text };
+    Codec::Protobuf(crate::codec::Protobuf::new(document, Vec::new()).unwrap())
+}
+
 fn own(spec: &Spec) -> Option<Codec> {
     spec.format.map(|format| match format {
         Format::Json => Codec::Json,
         Format::Text => Codec::Text,
         Format::Bytes => Codec::Bytes,
         Format::Avro => avro(),
+        Format::Protobuf => protobuf(),
     })
 }
 
@@ -476,6 +484,10 @@ fn a_schema_decides_what_is_written() {
     assert_eq!(kinds.len(), 1);
     assert_eq!(kinds[0].value.as_deref(), Some(&b"application/avro"[..]));
     assert_eq!(expected(record), written);
+    let as_message = route(json!({"topic": "out", "format": "protobuf"}), true);
+    let record = render(&as_message, &event("{}"), Some(as_event)).unwrap().unwrap();
+    assert!(record.headers.iter().any(|h| h.value.as_deref() == Some(&b"application/protobuf"[..])));
+    assert_eq!(expected(record), [8, 1]);
     let other: &'static Answer = Box::leak(Box::new(answer(200, &attributes, r#"{"m": 1}"#)));
     let wrong = render(&of_answer, &event("{}"), Some(other)).map_err(failed).unwrap_err();
     assert_eq!(

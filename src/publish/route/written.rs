@@ -27,7 +27,7 @@ pub struct Spec {
     /// How the value is written. Left out: `json`; what is passed on as it is keeps the source's format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// The schema of `format: avro`, or the JSON Schema by which each value of `format: json` is validated.
+    /// The schema of `format: avro` and `protobuf`, or the JSON Schema by which each value of `format: json` is validated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaSpec>,
     /// Values are in the Confluent wire format, with the schema of `schema.file`: whether that is registered where it is

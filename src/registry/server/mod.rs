@@ -3,8 +3,10 @@
 //!
 //! Source: docs/notes/schemas-and-plugins.md, "Ids, equality, versions".
 
+mod delete;
 mod rows;
 mod seed;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use crate::store::{Store, StoreError};
 use rows::{Row, Rows, Stored};
 
 pub use seed::SeedFile;
+pub use settings::Mode;
 
 /// How often a write is tried again that met another one.
 const TRIES: usize = 5;
@@ -115,38 +118,6 @@ pub struct Shown {
     pub schema: String,
 }
 
-/// What may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Everything.
-    ReadWrite,
-    /// Nothing.
-    ReadOnly,
-    /// Nothing, whatever a subject says.
-    ReadOnlyOverride,
-    /// Schemas with ids of their own.
-    Import,
-}
-
-impl Mode {
-    /// Every mode.
-    pub const ALL: &'static [Mode] = &[Mode::ReadWrite, Mode::ReadOnly, Mode::ReadOnlyOverride, Mode::Import];
-
-    /// The registry's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::ReadWrite => "READWRITE",
-            Mode::ReadOnly => "READONLY",
-            Mode::ReadOnlyOverride => "READONLY_OVERRIDE",
-            Mode::Import => "IMPORT",
-        }
-    }
-
-    fn read(word: &str) -> Option<Mode> {
-        Mode::ALL.iter().copied().find(|mode| mode.as_str().eq_ignore_ascii_case(word))
-    }
-}
-
 /// A version as a path names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
@@ -234,6 +205,21 @@ impl Server {
     pub async fn by_id(&self, id: u32) -> Result<Shown, Refusal> {
         let stored = self.rows.by_id(id).await?;
         stored.map(|stored| stored.shown()).ok_or_else(|| refuse(40_403, format!("Schema {id} not found")))
+    }
+
+    /// The same with its text in another form: `serialized` is the compiled file of a Protobuf schema, in base64.
+    pub async fn in_form(&self, shown: Shown, form: Option<&str>) -> Result<Shown, Refusal> {
+        if shown.kind != SchemaType::Protobuf || form != Some("serialized") {
+            return Ok(shown);
+        }
+        let references = self.collect(shown.references.clone(), shown.schema.len()).await?;
+        let (kind, text, uses) = (shown.kind, shown.schema.clone(), shown.references.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            Parsed::new(kind, &text, &references, &uses).map(|parsed| parsed.descriptor())
+        });
+        let made = made.await.map_err(|_| refuse(50_001, "its parser failed"))?;
+        let descriptor = made.map_err(|why| refuse(50_001, format!("the schema cannot be read: {why}")))?;
+        Ok(Shown { schema: descriptor.unwrap_or_default(), ..shown })
     }
 
     /// The schema of a GUID.
@@ -415,166 +401,6 @@ impl Server {
             Uncollected::Other(refusal) => refusal,
             Uncollected::TooMuch(why) => refuse(42_201, format!("Invalid schema: {why}")),
         })
-    }
-
-    /// Deletes all versions of a subject: first softly, then for good.
-    pub async fn delete_subject(&self, subject: &str, permanent: bool) -> Result<Vec<u32>, Refusal> {
-        let _writing = self.writing.lock().await;
-        self.may_write(subject).await?;
-        let rows = self.rows.subject(subject).await?;
-        if rows.is_empty() {
-            return Err(no_subject(subject));
-        }
-        let alive: Vec<u32> = rows.iter().filter(|row| !row.deleted).map(|row| row.version).collect();
-        match (permanent, alive.is_empty()) {
-            (true, false) => {
-                return Err(refuse(
-                    40_405,
-                    format!(
-                        "Subject '{}' was not deleted first before being permanently deleted",
-                        cut(subject)
-                    ),
-                ));
-            }
-            (false, true) => {
-                return Err(refuse(
-                    40_404,
-                    format!(
-                        "Subject '{}' was soft deleted. Set permanent=true to delete permanently",
-                        cut(subject)
-                    ),
-                ));
-            }
-            _ => {}
-        }
-        let versions = if permanent { rows.iter().map(|row| row.version).collect() } else { alive };
-        self.not_used(subject, &versions).await?;
-        self.rows.delete(subject, &versions, permanent).await?;
-        if permanent {
-            self.rows.forget_settings(subject).await?;
-        }
-        Ok(versions)
-    }
-
-    /// Deletes one version: first softly, then for good.
-    pub async fn delete_version(&self, subject: &str, asked: Asked, permanent: bool) -> Result<u32, Refusal> {
-        let _writing = self.writing.lock().await;
-        self.may_write(subject).await?;
-        let row = self.row(subject, asked, if permanent { Deleted::Also } else { Deleted::No }).await;
-        let row = match row {
-            Err(refusal) if !permanent => {
-                return Err(match self.row(subject, asked, Deleted::Only).await {
-                    Ok(row) => refuse(
-                        40_406,
-                        format!(
-                            "Subject '{}' Version {} was soft deleted. Set permanent=true to delete permanently",
-                            cut(subject),
-                            row.version
-                        ),
-                    ),
-                    Err(_) => refusal,
-                });
-            }
-            other => other?,
-        };
-        if permanent && !row.deleted {
-            let message = format!(
-                "Subject '{}' Version {} was not deleted first before being permanently deleted",
-                cut(subject),
-                row.version
-            );
-            return Err(refuse(40_407, message));
-        }
-        self.not_used(subject, &[row.version]).await?;
-        self.rows.delete(subject, &[row.version], permanent).await?;
-        Ok(row.version)
-    }
-
-    async fn not_used(&self, subject: &str, versions: &[u32]) -> Result<(), Refusal> {
-        let all = self.rows.all().await?;
-        let uses = |user: &&Row| {
-            !(user.subject == subject && versions.contains(&user.version))
-                && versions.iter().any(|version| user.schema.uses_version(subject, *version))
-        };
-        match all.iter().find(uses) {
-            Some(user) => Err(refuse(
-                42_206,
-                format!(
-                    "One or more references exist to the schema {{subject={}}}: {} version {}",
-                    cut(subject),
-                    user.subject,
-                    user.version
-                ),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// The level that a subject follows.
-    pub async fn level(&self, subject: &str) -> Result<Level, Refusal> {
-        for subject in [subject, GLOBAL] {
-            if let (Some(word), _) = self.rows.settings(subject).await? {
-                return Ok(Level::read(&word).unwrap_or_default());
-            }
-        }
-        Ok(Level::default())
-    }
-
-    /// The level that a subject has itself; `None` where it follows the global one. The empty subject is the global one.
-    pub async fn own_level(&self, subject: &str) -> Result<Option<Level>, Refusal> {
-        let (word, _) = self.rows.settings(subject).await?;
-        let own = word.map(|word| Level::read(&word).unwrap_or_default());
-        Ok(own.or((subject == GLOBAL).then(Level::default)))
-    }
-
-    /// Sets or forgets the level of a subject.
-    pub async fn set_level(&self, subject: &str, word: Option<&str>) -> Result<Option<Level>, Refusal> {
-        let level = word.map(|word| {
-            Level::read(word).ok_or_else(|| {
-                let words: Vec<_> = Level::ALL.iter().map(|level| level.as_str()).collect();
-                refuse(42_203, format!("Invalid compatibility level. Valid values are {}", words.join(", ")))
-            })
-        });
-        let level = level.transpose()?;
-        let _writing = self.writing.lock().await;
-        let (_, mode) = self.rows.settings(subject).await?;
-        self.rows.set(subject, level.map(Level::as_str), mode.as_deref()).await?;
-        Ok(level)
-    }
-
-    /// The mode that a subject has itself; `None` where it follows the global one.
-    pub async fn own_mode(&self, subject: &str) -> Result<Option<Mode>, Refusal> {
-        let (_, word) = self.rows.settings(subject).await?;
-        let own = word.and_then(|word| Mode::read(&word));
-        Ok(own.or((subject == GLOBAL).then_some(Mode::ReadWrite)))
-    }
-
-    /// Sets or forgets the mode of a subject.
-    pub async fn set_mode(&self, subject: &str, word: Option<&str>) -> Result<Option<Mode>, Refusal> {
-        let mode = word.map(|word| {
-            Mode::read(word).filter(|mode| *mode != Mode::Import).ok_or_else(|| {
-                refuse(42_204, "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE")
-            })
-        });
-        let mode = mode.transpose()?;
-        let _writing = self.writing.lock().await;
-        let (level, _) = self.rows.settings(subject).await?;
-        self.rows.set(subject, level.as_deref(), mode.map(Mode::as_str)).await?;
-        Ok(mode)
-    }
-
-    async fn may_write(&self, subject: &str) -> Result<(), Refusal> {
-        let global = self.own_mode(GLOBAL).await?.unwrap_or(Mode::ReadWrite);
-        let mode = match global {
-            Mode::ReadOnlyOverride => global,
-            _ => self.own_mode(subject).await?.unwrap_or(global),
-        };
-        match mode {
-            Mode::ReadWrite | Mode::Import => Ok(()),
-            Mode::ReadOnly | Mode::ReadOnlyOverride => {
-                Err(refuse(42_205, format!("Subject {} is in read-only mode", cut(subject))))
-            }
-        }
     }
 }
 

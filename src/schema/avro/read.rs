@@ -10,7 +10,7 @@ use super::MAX_DEPTH;
 use super::resolve::{BytesAs, Number, Reader, Step, StepId};
 use super::text;
 use super::types::{FixedAs, IntAs, LongAs, Unit};
-use crate::schema::Fault;
+use crate::schema::{Fault, number};
 
 /// How many values a datum may have beyond eight for each of its bytes: items of an array may be no byte long.
 const FREE_VALUES: usize = 10_000;
@@ -283,15 +283,11 @@ pub(super) fn long(number: i64, means: LongAs) -> Result<Value, Fault> {
 }
 
 pub(super) fn float(float: f32) -> Result<Value, Fault> {
-    // The shortest text that means this float, so that 0.1 stays 0.1.
-    double(float.to_string().parse().unwrap_or(f64::from(float)))
+    number::of_float(float)
 }
 
 pub(super) fn double(double: f64) -> Result<Value, Fault> {
-    if double.is_finite() {
-        return Ok(Value::from_f64_or_zero(double));
-    }
-    Err(Fault::new("NaN and infinity have no form in JSON"))
+    number::of_double(double)
 }
 
 pub(super) fn bytes(bytes: &[u8], to: BytesAs) -> Result<Value, Fault> {

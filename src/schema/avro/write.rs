@@ -11,7 +11,7 @@ use super::choose::natural;
 use super::parse::Schema;
 use super::text;
 use super::types::{Fixed, FixedAs, IntAs, LongAs, Record, Type, TypeId, Unit};
-use crate::schema::Fault;
+use crate::schema::{Fault, number};
 
 /// How many values are written or tried for one datum: unions inside of unions may be tried in many ways.
 const MOST_VALUES: usize = 4_000_000;
@@ -246,37 +246,15 @@ fn long(value: &Value, means: LongAs, of_type: &Type) -> Result<i64, Fault> {
 
 /// A float that is a whole number, as JSON may write an integer.
 fn whole(float: f64, of_type: &Type) -> Result<i64, Fault> {
-    #[expect(clippy::cast_possible_truncation, reason = "compared with what it was right after")]
-    let number = float as i64;
-    #[expect(clippy::cast_precision_loss, reason = "an integer that a float has given is exact in it")]
-    let back = number as f64;
-    let is_exact = back.to_bits() == float.to_bits() && number != i64::MAX;
-    is_exact
-        .then_some(number)
-        .ok_or_else(|| Fault::new(format!("expected {}, got a fraction", of_type.name())))
+    number::whole(float).ok_or_else(|| Fault::new(format!("expected {}, got a fraction", of_type.name())))
 }
 
 fn float(value: &Value, of_type: &Type) -> Result<f32, Fault> {
-    let double = double(value, of_type)?;
-    #[expect(clippy::cast_possible_truncation, reason = "compared with what it was right after")]
-    let float = double as f32;
-    let same = f64::from(float).to_bits() == double.to_bits()
-        || float.to_string().parse::<f64>().is_ok_and(|shortest| shortest.to_bits() == double.to_bits());
-    if same && float.is_finite() { Ok(float) } else { Err(Fault::new("a float would round the number")) }
+    number::float(double(value, of_type)?)
 }
 
 fn double(value: &Value, of_type: &Type) -> Result<f64, Fault> {
-    match value {
-        Value::Float(float) if float.is_finite() => Ok(float.into_inner()),
-        Value::Integer(number) => {
-            #[expect(clippy::cast_precision_loss, reason = "compared with what it was right after")]
-            let double = *number as f64;
-            #[expect(clippy::cast_possible_truncation, reason = "a comparison")]
-            let same = double as i128 == i128::from(*number);
-            if same { Ok(double) } else { Err(Fault::new("a double would round the number")) }
-        }
-        _ => Err(expected(of_type, value)),
-    }
+    number::double(value).ok_or_else(|| expected(of_type, value))?
 }
 
 fn text_of(value: &Value, of_type: &Type) -> Result<String, Fault> {

@@ -6,8 +6,6 @@ CREATE TABLE registry_schemas (
     guid       TEXT    NOT NULL UNIQUE,
     kind       TEXT    NOT NULL,
     text       TEXT    NOT NULL,
-    -- Protobuf: the compiled file, in base64, where it was registered so.
-    descriptor TEXT,
     -- A JSON list of name, subject and version.
     uses       TEXT    NOT NULL
 );
