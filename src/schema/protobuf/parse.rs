@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use prost_reflect::prost::Message as _;
+use prost_reflect::prost::{DecodeError, Message as _};
 use prost_reflect::prost_types::FileDescriptorProto;
-use prost_reflect::{DynamicMessage, FileDescriptor, ReflectMessage as _};
+use prost_reflect::{DynamicMessage, FileDescriptor, ReflectMessage as _, Value};
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
 use super::stack::on_a_large_stack;
@@ -121,7 +121,7 @@ impl Schema {
         self.0.file.name()
     }
 
-    /// Its `FileDescriptorProto`, in base64, with options that extensions define where it came as a text.
+    /// Its `FileDescriptorProto`, in base64. Maps in options have no order in it: to compare schemas there is [`Schema::text`].
     pub fn descriptor(&self) -> String {
         let encoded = self.0.file.encode_to_vec();
         let described = FileDescriptorProto::default().descriptor();
@@ -198,7 +198,7 @@ fn open(name: &str, document: &Document) -> Result<File, protox::Error> {
         return Err(wrong(format!("a schema has at most {MAX_TEXT} bytes")));
     }
     if is_base64(&document.text) {
-        return descriptor(name, &document.text).map(File::from_file_descriptor_proto).map_err(wrong);
+        return descriptor(name, &document.text).map_err(wrong);
     }
     nesting::check(&document.text, MAX_NESTING).map_err(wrong)?;
     let file = File::from_source(name, &document.text).map_err(|error| {
@@ -229,14 +229,16 @@ fn is_path(path: &str) -> bool {
 }
 
 /// A descriptor under the name that it is imported by, without what only its compiler has use for.
-fn descriptor(name: &str, base64: &str) -> Result<FileDescriptorProto, String> {
+fn descriptor(name: &str, base64: &str) -> Result<File, String> {
     let bytes = BASE64.decode(base64.trim().as_bytes()).map_err(|_| "it is neither a text nor base64")?;
-    let proto = FileDescriptorProto::decode(&bytes[..]);
-    let mut proto = proto.map_err(|error| format!("it is no descriptor: {error}"))?;
-    options::drop_uninterpreted(&mut proto, MAX_NESTING)?;
-    proto.name = Some(name.to_owned());
-    proto.source_code_info = None;
-    Ok(proto)
+    let wrong = |error: DecodeError| format!("it is no descriptor: {error}");
+    // Dynamic, since options that extensions define are kept so.
+    let file = DynamicMessage::decode(FileDescriptorProto::default().descriptor(), &bytes[..]);
+    let mut file = file.map_err(wrong)?;
+    options::drop_uninterpreted(&mut file, MAX_NESTING)?;
+    file.set_field_by_name("name", Value::String(name.to_owned()));
+    file.clear_field_by_name("source_code_info");
+    File::decode_file_descriptor_proto(&file.encode_to_vec()[..]).map_err(wrong)
 }
 
 /// One line of what the compiler says, with the place where it has one.

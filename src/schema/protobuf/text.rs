@@ -1,5 +1,6 @@
 //! A schema as a .proto text: of a descriptor that a client has registered, for those who read texts. What is parsed of it
-//! is the same descriptor, but for comments and for options that extensions define: those are left out.
+//! is the same descriptor, but for comments. Options that extensions define are left out of services, oneofs, ranges and
+//! extensions.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -9,26 +10,47 @@ use prost_reflect::prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, ServiceDescriptorProto,
 };
 
+use prost_reflect::{FileDescriptor, MessageDescriptor};
+
+use self::custom::of_extensions;
 use super::parse::Schema;
 
+mod custom;
 mod words;
 
 impl Schema {
     /// Its .proto text.
     pub fn text(&self) -> String {
-        let mut print = Print { out: String::new(), level: 0, is_proto3: false };
-        print.file(self.file().file_descriptor_proto());
+        let file = self.file();
+        let mut print =
+            Print { out: String::new(), level: 0, is_proto3: false, described: file, scope: Vec::new() };
+        print.file(file.file_descriptor_proto());
         print.out
     }
 }
 
-struct Print {
+struct Print<'a> {
     out: String,
     level: usize,
     is_proto3: bool,
+    described: &'a FileDescriptor,
+    /// The names of the messages that it is in.
+    scope: Vec<String>,
 }
 
-impl Print {
+impl Print<'_> {
+    /// A name with those that it is in.
+    fn full_name(&self, name: Option<&str>) -> String {
+        let package = Some(self.described.package_name()).filter(|package| !package.is_empty());
+        let names = package.into_iter().chain(self.scope.iter().map(String::as_str)).chain(name);
+        names.collect::<Vec<_>>().join(".")
+    }
+
+    /// The message that it is in.
+    fn inside(&self) -> Option<MessageDescriptor> {
+        self.described.parent_pool().get_message_by_name(&self.full_name(None))
+    }
+
     fn line(&mut self, text: &str) {
         let indent = "  ".repeat(self.level);
         // A String takes whatever is written.
@@ -44,7 +66,7 @@ impl Print {
         self.line("}");
     }
 
-    fn options(&mut self, options: Vec<(&str, String)>) {
+    fn options(&mut self, options: words::Options) {
         for (name, value) in options {
             self.line(&format!("option {name} = {value};"));
         }
@@ -68,7 +90,8 @@ impl Print {
             };
             self.line(&format!("import {how}{};", words::quoted(import)));
         }
-        let options = file.options.as_ref().map(words::of_file).unwrap_or_default();
+        let mut options = file.options.as_ref().map(words::of_file).unwrap_or_default();
+        options.extend(of_extensions(&self.described.options()));
         if !options.is_empty() {
             self.out.push('\n');
         }
@@ -95,7 +118,14 @@ impl Print {
     }
 
     fn body(&mut self, message: &DescriptorProto) {
+        self.scope.push(message.name().to_owned());
         self.options(message.options.as_ref().map(words::of_message).unwrap_or_default());
+        self.options(self.inside().map(|message| of_extensions(&message.options())).unwrap_or_default());
+        self.members(message);
+        self.scope.pop();
+    }
+
+    fn members(&mut self, message: &DescriptorProto) {
         let mut nested = Nested { of: message, next: 0 };
         let mut at = 0;
         while let Some(field) = message.field.get(at) {
@@ -123,13 +153,13 @@ impl Print {
         for range in &message.extension_range {
             self.line(&format!(
                 "extensions {};",
-                words::range(range.start(), range.end() - 1, words::MAX_NUMBER)
+                words::range(range.start(), range.end().saturating_sub(1), words::MAX_NUMBER)
             ));
         }
         for range in &message.reserved_range {
             self.line(&format!(
                 "reserved {};",
-                words::range(range.start(), range.end() - 1, words::MAX_NUMBER)
+                words::range(range.start(), range.end().saturating_sub(1), words::MAX_NUMBER)
             ));
         }
         self.reserved_names(&message.reserved_name);
@@ -153,8 +183,12 @@ impl Print {
             Label::Optional => "",
         };
         let mut options = field.options.as_ref().map(words::of_field).unwrap_or_default();
+        let number = field.number();
+        let described = self.inside().filter(|_| field.extendee.is_none());
+        let described = described.and_then(|of| of.get_field(u32::try_from(number).ok()?));
+        options.extend(described.map(|field| of_extensions(&field.options())).unwrap_or_default());
         if field.json_name.as_ref().is_some_and(|json| *json != words::json_name(field.name())) {
-            options.push(("json_name", words::quoted(field.json_name())));
+            options.push(("json_name".to_owned(), words::quoted(field.json_name())));
         }
         if let Some(default) = &field.default_value {
             let default = match field.r#type() {
@@ -163,11 +197,9 @@ impl Print {
                 Type::Bytes => format!("\"{default}\""),
                 _ => default.clone(),
             };
-            options.push(("default", default));
+            options.push(("default".to_owned(), default));
         }
-        let options: Vec<String> = options.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        let options = if options.is_empty() { String::new() } else { format!(" [{}]", options.join(", ")) };
-        let number = field.number();
+        let options = bracketed(&options);
         if let Some((key, value)) = entry {
             let of = format!("map<{}, {}>", words::of_type(key), words::of_type(value));
             self.line(&format!("{of} {} = {number}{options};", field.name()));
@@ -180,12 +212,17 @@ impl Print {
     }
 
     fn enumeration(&mut self, of: &EnumDescriptorProto) {
+        let described = self.described.parent_pool().get_enum_by_name(&self.full_name(Some(of.name())));
         self.braces(&format!("enum {}", of.name()), |print| {
             print.options(of.options.as_ref().map(words::of_enum).unwrap_or_default());
+            print.options(described.as_ref().map(|of| of_extensions(&of.options())).unwrap_or_default());
             for value in &of.value {
                 let deprecated = value.options.as_ref().and_then(|options| options.deprecated);
-                let options = deprecated.map_or(String::new(), |is| format!(" [deprecated = {is}]"));
-                print.line(&format!("{} = {}{options};", value.name(), value.number()));
+                let mut options: words::Options =
+                    deprecated.map(|is| ("deprecated".to_owned(), is.to_string())).into_iter().collect();
+                let found = described.as_ref().and_then(|of| of.get_value_by_name(value.name()));
+                options.extend(found.map(|value| of_extensions(&value.options())).unwrap_or_default());
+                print.line(&format!("{} = {}{};", value.name(), value.number(), bracketed(&options)));
             }
             for range in &of.reserved_range {
                 print.line(&format!("reserved {};", words::range(range.start(), range.end(), i32::MAX)));
@@ -231,6 +268,12 @@ impl Print {
     }
 }
 
+/// The options behind a field or a name.
+fn bracketed(options: &words::Options) -> String {
+    let options: Vec<String> = options.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    if options.is_empty() { String::new() } else { format!(" [{}]", options.join(", ")) }
+}
+
 /// The messages inside of one, in their order, among which those of maps and groups come with their fields.
 struct Nested<'a> {
     of: &'a DescriptorProto,
@@ -239,7 +282,7 @@ struct Nested<'a> {
 
 impl Nested<'_> {
     /// Prints those that stand before the one that a field brings.
-    fn before(&mut self, field: &FieldDescriptorProto, print: &mut Print) {
+    fn before(&mut self, field: &FieldDescriptorProto, print: &mut Print<'_>) {
         let brought = field.type_name().rsplit('.').next().unwrap_or_default();
         let Some(at) = self.of.nested_type.iter().position(|nested| nested.name() == brought) else { return };
         if self.of.nested_type.get(at).is_some_and(|nested| self.comes_with_a_field(nested)) {
@@ -247,11 +290,11 @@ impl Nested<'_> {
         }
     }
 
-    fn rest(&mut self, print: &mut Print) {
+    fn rest(&mut self, print: &mut Print<'_>) {
         self.until(self.of.nested_type.len(), print);
     }
 
-    fn until(&mut self, end: usize, print: &mut Print) {
+    fn until(&mut self, end: usize, print: &mut Print<'_>) {
         for nested in self.of.nested_type.get(self.next..end).unwrap_or_default() {
             if !self.comes_with_a_field(nested) {
                 print.message(nested);

@@ -16,6 +16,10 @@ fn check(text: &str) -> String {
     let printed = of.text();
     let again = schema(&printed);
     assert_eq!(proto(&again), proto(&of), "{printed}");
+    if !printed.contains("params:") {
+        // A map has no order in a descriptor.
+        assert_eq!(again.descriptor(), of.descriptor(), "{printed}");
+    }
     assert_eq!(again.text(), printed, "and the same text again");
     let described = Schema::parse(&document("a.proto", &of.descriptor()), &[]).unwrap();
     assert_eq!(described.text(), printed, "from a descriptor too");
@@ -37,7 +41,7 @@ fn what_is_printed_is_the_same_schema() {
         option optimize_for = CODE_SIZE;
         message Order {
             option deprecated = true;
-            option (confluent.message_meta) = { doc: "it is left out" };
+            option (confluent.message_meta) = { doc: "it is kept" };
             reserved 100 to 110, 200, 500 to max;
             reserved "old", "older";
             message First { string a = 1; }
@@ -77,13 +81,42 @@ fn what_is_printed_is_the_same_schema() {
 }
 
 #[test]
-fn a_descriptor_keeps_the_options_of_extensions() {
-    let of = schema(
-        r#"syntax = "proto3"; import "confluent/meta.proto"; message A { string a = 1 [(confluent.field_meta) = { tags: "PII" }]; }"#,
+fn options_of_extensions_are_printed() {
+    let printed = check(
+        r#"syntax = "proto3"; import "confluent/meta.proto"; message A {
+           option (confluent.message_meta) = { params: { key: "b" value: "2" } params: { key: "a", value: "1" } }; }"#,
     );
-    let bytes = data_encoding::BASE64.decode(of.descriptor().as_bytes()).unwrap();
-    assert!(bytes.windows(3).any(|part| part == b"PII"));
-    assert!(!of.text().contains("PII"), "they are not printed");
+    let part = r#"  option (confluent.message_meta) = { params: { key: "a" value: "1" } params: { key: "b" value: "2" } };"#;
+    assert!(printed.lines().any(|line| line == part), "{part} is not in\n{printed}");
+    let printed = check(
+        r#"
+        syntax = "proto3";
+        package p;
+        import "confluent/meta.proto";
+        import "google/protobuf/descriptor.proto";
+        option (confluent.file_meta) = { doc: "a {\"b\"}" };
+        extend google.protobuf.FieldOptions {
+            repeated int32 sizes = 50000; Kind kind = 50001; float ratio = 50002; bytes raw = 50003; All all = 50004; bool is = 50005;
+        }
+        enum Kind { option (confluent.enum_meta) = { tags: "x" }; NONE = 0; SOME = 1 [deprecated = true, (confluent.enum_value_meta).doc = "y"]; }
+        message All { double d = 1; repeated int64 l = 2; All all = 3; map<int32, Kind> m = 4; oneof o { bool b = 5; Kind k = 6; } }
+        message A {
+            option (confluent.message_meta) = { doc: "m" };
+            string a = 1 [(confluent.field_meta) = { tags: ["PII", "SECRET"], doc: "d" }];
+            string b = 2 [(sizes) = 1, (sizes) = -2, (kind) = SOME, (ratio) = 1.5, (raw) = "\000\377", (is) = true];
+            string c = 3 [(all) = { d: -1.5, l: [1, 2], all { all {} }, m: { key: 1 value: SOME }, k: SOME }];
+            message Inner { string d = 1 [(p.kind) = SOME]; }
+        }
+        "#,
+    );
+    for part in [
+        r#"option (confluent.file_meta) = { doc: "a {\"b\"}" };"#,
+        r#"  option (confluent.message_meta) = { doc: "m" };"#,
+        r#"  string a = 1 [(confluent.field_meta) = { doc: "d" tags: "PII" tags: "SECRET" }];"#,
+        r#"  SOME = 1 [deprecated = true, (confluent.enum_value_meta) = { doc: "y" }];"#,
+    ] {
+        assert!(printed.lines().any(|line| line == part), "{part} is not in\n{printed}");
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use prost_reflect::prost_types::{
 /// The largest number of a field.
 pub(super) const MAX_NUMBER: i32 = (1 << 29) - 1;
 
-type Options = Vec<(&'static str, String)>;
+/// Options with their values.
+pub(super) type Options = Vec<(String, String)>;
 
 /// Text in quotes.
 pub(super) fn quoted(text: &str) -> String {
@@ -79,21 +80,21 @@ pub(super) fn of_type(field: &FieldDescriptorProto) -> &str {
     }
 }
 
-fn put(out: &mut Options, name: &'static str, value: Option<&impl Debug>) {
+fn put(out: &mut Options, name: &str, value: Option<&impl Debug>) {
     if let Some(value) = value {
-        out.push((name, format!("{value:?}")));
+        out.push((name.to_owned(), format!("{value:?}")));
     }
 }
 
-fn put_text(out: &mut Options, name: &'static str, value: Option<&String>) {
+fn put_text(out: &mut Options, name: &str, value: Option<&String>) {
     if let Some(value) = value {
-        out.push((name, quoted(value)));
+        out.push((name.to_owned(), quoted(value)));
     }
 }
 
-fn put_word(out: &mut Options, name: &'static str, word: Option<&str>) {
+fn put_word(out: &mut Options, name: &str, word: Option<&str>) {
     if let Some(word) = word {
-        out.push((name, word.to_owned()));
+        out.push((name.to_owned(), word.to_owned()));
     }
 }
 
