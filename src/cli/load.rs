@@ -269,7 +269,7 @@ fn facts(spec: &Pipeline, plan: &Plan) -> PipelineFacts {
 }
 
 /// Findings to stderr, all of them, in order.
-fn print(findings: &mut Vec<Diagnostic>, terminal: &mut Terminal) -> Result<(), CliError> {
+pub(super) fn print(findings: &mut Vec<Diagnostic>, terminal: &mut Terminal) -> Result<(), CliError> {
     diagnostic::sort(findings);
     for finding in findings.iter() {
         writeln!(terminal.err, "{}", diagnostic::human(finding, terminal.err_color))?;

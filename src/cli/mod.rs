@@ -13,6 +13,7 @@ mod instance;
 mod load;
 pub mod receive;
 mod registry;
+pub mod schemas;
 pub mod run;
 mod signals;
 pub mod terminal;
@@ -107,6 +108,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Run on an embedded broker, with nothing installed.
     Dev(dev::DevArgs),
+    /// What the schema registry has, and whether files may follow it.
+    Schemas(schemas::Args),
     /// Receive webhooks and answer by a script.
     Receive(receive::Args),
     /// Print the version, the commit and the build.
@@ -151,6 +154,8 @@ impl Command {
             Command::Export(_) => ("export", &[Output::Json]),
             Command::Run(_) => ("run", &[]),
             Command::Dev(_) => ("dev", &[Output::Json]),
+            Command::Schemas(args) if args.is_check() => ("schemas check", &[Output::Json, Output::Github]),
+            Command::Schemas(_) => ("schemas", &[Output::Json]),
             Command::Receive(_) => ("receive", &[Output::Jsonl, Output::Json]),
             Command::Version => ("version", &[Output::Json]),
         }
@@ -179,6 +184,7 @@ impl Command {
             Command::Export(args) => export::run(&args, terminal),
             Command::Run(args) => run::run(&args, global, terminal),
             Command::Dev(args) => dev::dev(&args, global, terminal),
+            Command::Schemas(args) => schemas::run(&args, global, terminal),
             Command::Receive(args) => receive::receive(&args, global, terminal),
             Command::Version => version(global, terminal),
         }

@@ -140,6 +140,19 @@ impl Embedded {
 
     /// Opens the store and registers the files of the schemas' folder. What is refused of them is said in the log.
     pub(crate) async fn open(&self) -> Result<Arc<Server>, CliError> {
+        let server = self.open_as_it_is().await?;
+        let files = files(&self.schemas);
+        let count = files.len();
+        let refused = server.seed(files).await;
+        for (path, why) in &refused {
+            warn!(schema = path, "not registered: {why}; `weir schemas check` says what is in the way");
+        }
+        info!(store = %self.store, schemas = count - refused.len(), "the schema registry is open");
+        Ok(server)
+    }
+
+    /// Opens the store and registers nothing.
+    pub(super) async fn open_as_it_is(&self) -> Result<Arc<Server>, CliError> {
         let (server, _) = self.open.get_or_try_init(|| self.opened()).await?;
         Ok(Arc::clone(server))
     }
@@ -156,17 +169,6 @@ impl Embedded {
             CliError::new(exit, error.to_string())
         })?;
         let server = Arc::new(Server::new(store));
-        let files = files(&self.schemas);
-        let count = files.len();
-        let refused = server.seed(files).await;
-        for (path, refusal) in &refused {
-            warn!(
-                schema = path,
-                "not registered: {}; mend the file, or register it by hand with `weir schemas register`",
-                refusal.message
-            );
-        }
-        info!(store = %self.store, schemas = count - refused.len(), "the schema registry is open");
         let router = api::registry::routes(Arc::clone(&server));
         Ok((server, router))
     }

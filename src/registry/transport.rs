@@ -52,7 +52,7 @@ pub trait Transport: Send + Sync + std::fmt::Debug {
     fn shown(&self) -> String;
 }
 
-/// One segment of a path.
-pub(super) fn segment(text: &str) -> String {
+/// One segment of a path, percent-encoded.
+pub fn segment(text: &str) -> String {
     utf8_percent_encode(text, &SEGMENT).to_string()
 }

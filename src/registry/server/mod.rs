@@ -24,7 +24,7 @@ use super::words::{Named, Reference, SchemaText, SchemaType};
 use crate::store::{Store, StoreError};
 use rows::{Row, Rows, Stored};
 
-pub use seed::SeedFile;
+pub use seed::{Ordered, SeedFile, ordered};
 pub use settings::Mode;
 
 /// How often a write is tried again that met another one.

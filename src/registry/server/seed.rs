@@ -33,7 +33,7 @@ impl SeedFile {
     }
 
     /// The name by which others refer to it.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let full = || {
             let json: serde_json::Value = serde_json::from_str(&self.text).ok()?;
             let name = json.get("name")?.as_str()?.to_owned();
@@ -47,71 +47,89 @@ impl SeedFile {
     }
 }
 
-/// A file that is registered.
-struct Placed {
-    kind: SchemaType,
-    named: Named,
-    reference: Reference,
+/// A file, and the others that it cannot do without, each after those that it uses itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordered {
+    /// The file.
+    pub file: SeedFile,
+    /// The others, by the names by which they are referred to.
+    pub uses: Vec<Named>,
+    /// What it is compared by.
+    pub hash: String,
 }
 
-impl Server {
-    /// Registers files, those first that others use. Gives what was refused, by the file's path.
-    pub async fn seed(&self, mut files: Vec<SeedFile>) -> Vec<(String, Refusal)> {
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        let (mut placed, mut refused): (Vec<Placed>, Vec<(String, Refusal)>) = (Vec::new(), Vec::new());
-        loop {
-            let mut left = Vec::new();
-            let before = placed.len();
-            refused.clear();
-            for file in files {
-                match self.place(&file, &placed).await {
-                    Ok(one) => placed.push(one),
-                    Err(refusal) => {
-                        refused.push((file.path.clone(), refusal));
-                        left.push(file);
-                    }
+/// Files in an order in which each one uses only those before it; and those that are no schemas, with the reason. May take its
+/// time.
+pub fn ordered(mut files: Vec<SeedFile>) -> (Vec<Ordered>, Vec<(String, String)>) {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut ordered: Vec<Ordered> = Vec::new();
+    loop {
+        let (mut left, mut wrong) = (Vec::new(), Vec::new());
+        let before = ordered.len();
+        for file in files {
+            let others = ordered.iter().filter(|one| one.file.kind == file.kind);
+            let others = others.map(|one| Named { name: one.file.name(), text: one.file.text.clone() });
+            match used(&file, others.collect()) {
+                Ok((uses, hash)) => ordered.push(Ordered { file, uses, hash }),
+                Err(why) => {
+                    wrong.push((file.path.clone(), why));
+                    left.push(file);
                 }
             }
-            // What is refused may use one that was placed after it.
-            if left.is_empty() || placed.len() == before {
-                return refused;
-            }
-            files = left;
         }
-    }
-
-    async fn place(&self, file: &SeedFile, placed: &[Placed]) -> Result<Placed, Refusal> {
-        let others = placed.iter().filter(|one| one.kind == file.kind);
-        let all: Vec<(Named, Reference)> =
-            others.map(|one| (one.named.clone(), one.reference.clone())).collect();
-        let (kind, text) = (file.kind, file.text.clone());
-        let used = tokio::task::spawn_blocking(move || used(kind, &text, all)).await.unwrap_or_default();
-        let body = SchemaText { schema: file.text.clone(), kind: file.kind, references: used };
-        self.register(file.subject(), &body).await?;
-        let shown = self.look_up(file.subject(), &body, super::Deleted::No).await?;
-        let version = i64::from(shown.version.unwrap_or_default());
-        let reference = Reference { name: file.name(), subject: file.subject().to_owned(), version };
-        let named = Named { name: file.name(), text: file.text.clone() };
-        Ok(Placed { kind: file.kind, named, reference })
+        // What is wrong may use one that came after it.
+        if left.is_empty() || ordered.len() == before {
+            return (ordered, wrong);
+        }
+        files = left;
     }
 }
 
-/// Which of the others a schema cannot do without.
-fn used(kind: SchemaType, text: &str, mut all: Vec<(Named, Reference)>) -> Vec<Reference> {
-    let works = |some: &[(Named, Reference)]| {
-        let texts: Vec<Named> = some.iter().map(|(named, _)| named.clone()).collect();
-        Parsed::new(kind, text, &texts, &[]).is_ok()
-    };
-    if works(&[]) || !works(&all) {
-        return Vec::new();
+/// Which of the others a schema cannot do without. Fails with what is wrong with it.
+fn used(file: &SeedFile, mut others: Vec<Named>) -> Result<(Vec<Named>, String), String> {
+    let parsed = |some: &[Named]| Parsed::new(file.kind, &file.text, some, &[]);
+    if let Ok(alone) = parsed(&[]) {
+        return Ok((Vec::new(), alone.hash));
     }
+    let hash = parsed(&others)?.hash;
     let mut at = 0;
-    while at < all.len() {
-        let one = all.remove(at);
-        if !works(&all) {
-            all.insert(at, one);
+    while at < others.len() {
+        let one = others.remove(at);
+        if parsed(&others).is_err() {
+            others.insert(at, one);
             at += 1;
         }
     }
-    all.into_iter().map(|(_, reference)| reference).collect()
+    Ok((others, hash))
+}
+
+impl Server {
+    /// Registers files, those first that others use. Gives what was refused, by the file's path, and why.
+    pub async fn seed(&self, files: Vec<SeedFile>) -> Vec<(String, String)> {
+        let sorted = tokio::task::spawn_blocking(move || ordered(files)).await;
+        let (ordered, mut refused) = sorted.unwrap_or_default();
+        let mut placed: Vec<Reference> = Vec::new();
+        for Ordered { file, uses, .. } in ordered {
+            let references = placed.iter().filter(|one| uses.iter().any(|used| used.name == one.name));
+            let body = SchemaText {
+                schema: file.text.clone(),
+                kind: file.kind,
+                references: references.cloned().collect(),
+            };
+            match self.place(&file, &body).await {
+                Ok(version) => {
+                    let subject = file.subject().to_owned();
+                    placed.push(Reference { name: file.name(), subject, version: i64::from(version) });
+                }
+                Err(refusal) => refused.push((file.path, refusal.message)),
+            }
+        }
+        refused
+    }
+
+    async fn place(&self, file: &SeedFile, body: &SchemaText) -> Result<u32, Refusal> {
+        self.register(file.subject(), body).await?;
+        let shown = self.look_up(file.subject(), body, super::Deleted::No).await?;
+        Ok(shown.version.unwrap_or_default())
+    }
 }
