@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod flow;
 pub mod schema;
 pub mod codec;
+pub mod plugin;
 pub mod transform;
 pub mod handler;
 pub mod deliver;

@@ -55,7 +55,9 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
     if let Ok(egress) = guard.or_else(|_| Egress::new(&egress::Spec::default(), &[])) {
         let egress = Arc::new(egress);
         findings.extend(super::load::token_sources(loaded, &egress).err().into_iter().flatten());
-        let environment = plan::Environment { references, egress, schemas: &loaded.settings.schemas };
+        let plugins = super::load::plugins(&loaded.settings);
+        let environment =
+            plan::Environment { references, egress, schemas: &loaded.settings.schemas, plugins: &plugins };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }

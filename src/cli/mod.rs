@@ -11,6 +11,7 @@ pub mod fmt;
 pub mod graph;
 mod instance;
 mod load;
+pub mod plugin;
 pub mod receive;
 pub mod run;
 mod signals;
@@ -108,6 +109,9 @@ pub enum Command {
     Dev(dev::DevArgs),
     /// Receive webhooks and answer by a script.
     Receive(receive::Args),
+    /// Try a plugin without a pipeline.
+    #[command(alias = "plugins")]
+    Plugin(plugin::Args),
     /// Print the version, the commit and the build.
     Version,
 }
@@ -151,6 +155,7 @@ impl Command {
             Command::Run(_) => ("run", &[]),
             Command::Dev(_) => ("dev", &[Output::Json]),
             Command::Receive(_) => ("receive", &[Output::Jsonl, Output::Json]),
+            Command::Plugin(_) => ("plugin", &[Output::Json]),
             Command::Version => ("version", &[Output::Json]),
         }
     }
@@ -179,6 +184,7 @@ impl Command {
             Command::Run(args) => run::run(&args, global, terminal),
             Command::Dev(args) => dev::dev(&args, global, terminal),
             Command::Receive(args) => receive::receive(&args, global, terminal),
+            Command::Plugin(args) => plugin::plugin(&args, global, terminal),
             Command::Version => version(global, terminal),
         }
     }

@@ -83,7 +83,21 @@ impl Turn<'_> {
         if self.is_untouched() {
             return self.deliver(std::slice::from_ref(&*self.job.work.event), None, progress).await;
         }
-        match self.prepare() {
+        let prepared = {
+            // A slow plugin keeps few threads: who wants in waits here, which keeps none. Nobody closes it.
+            let seat = match &self.stage.seats {
+                Some(seats) => seats.acquire().await.ok(),
+                None => None,
+            };
+            let prepared = self.prepare();
+            if seat.is_some() {
+                for counted in self.stage.counted() {
+                    self.engine.metrics().plugin_counted(&counted.plugin, &counted.name, counted.by);
+                }
+            }
+            prepared
+        };
+        match prepared {
             Ok((Emit::One(event), id)) => {
                 self.deliver(std::slice::from_ref(&event), id.as_deref(), progress).await
             }

@@ -21,7 +21,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.source.verify", &[], 0),
     ("stage.transforms.[].encrypt", &[], 1),
     ("stage.transforms.[].decrypt", &[], 1),
-    ("stage.transforms.[].plugin", &[], 1),
     ("stage.handler.sql", &[], 1),
     ("stage.publish.[].schema.subject", &[], 1),
     ("stage.publish.[].register", &[], 0),

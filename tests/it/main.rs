@@ -34,6 +34,8 @@ mod breaker;
 mod links;
 mod rebalance;
 mod avro;
+#[cfg(feature = "plugins")]
+mod plugins;
 mod bad_input;
 mod answers;
 mod rules;

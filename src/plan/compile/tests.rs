@@ -20,7 +20,12 @@ fn compiled(text: &str) -> (Option<Plan>, Vec<Diagnostic>) {
         ..References::default()
     };
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());
-    let environment = Environment { references: &references, egress, schemas: Path::new("schemas") };
+    let environment = Environment {
+        references: &references,
+        egress,
+        schemas: Path::new("schemas"),
+        plugins: &Plugins::new("plugins", BTreeMap::new()),
+    };
     let mut findings = Vec::new();
     let source = span::Source::new("a.yaml", text);
     let file = PipelineFile::parse(&source, &mut findings);
@@ -179,7 +184,12 @@ fn what_check_has_said_is_not_said_again() {
     assert!(
         compile(
             &file,
-            &Environment { references: &references, egress, schemas: Path::new("schemas") },
+            &Environment {
+                references: &references,
+                egress,
+                schemas: Path::new("schemas"),
+                plugins: &Plugins::new("plugins", BTreeMap::new())
+            },
             &mut findings
         )
         .is_none()

@@ -80,6 +80,7 @@ impl Builder<'_> {
         let folder =
             |given: &Option<String>, default: &str| PathBuf::from(given.as_deref().unwrap_or(default));
         let drain_deadline = or(spec.drain_deadline, 10);
+        let (plugins, plugin_grants) = self.plugins(&references, spec.plugins.as_ref());
         let clusters = self.clusters(&references, &spec.kafka, drain_deadline);
         Settings {
             instance,
@@ -87,7 +88,8 @@ impl Builder<'_> {
             listen,
             pipelines: folder(&spec.pipelines, "pipelines"),
             schemas: folder(&spec.schemas, "schemas"),
-            plugins: folder(&spec.plugins, "plugins"),
+            plugins,
+            plugin_grants,
             clusters,
             drain_deadline,
             shutdown_grace: or(spec.shutdown_grace, 30),
