@@ -88,7 +88,11 @@ pub(super) fn plugin(args: &Args, global: &Global, terminal: &mut Terminal) -> R
     };
     let load = |function: &str| {
         let config: BTreeMap<String, String> = args.set.iter().cloned().collect();
-        plugins.load_bytes(&name, &bytes, &Wanted { file: &name, function, config, limits })
+        plugins.load_bytes(
+            &name,
+            &bytes,
+            &Wanted { file: &name, function, config, secrets: Vec::new(), limits },
+        )
     };
     let loaded = match load(function.unwrap_or("transform")) {
         Err(refused) if refused.function && function.is_none() => {

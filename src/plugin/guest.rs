@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::fence::{self, Fenced};
 use super::host::{self, Notes, OURS};
 use super::pool::{PATIENCE, Pool};
-use super::{About, Called, Fault, Grant, Limits, Refused};
+use super::{About, Called, Fault, Grant, Limits, Refused, Wanted};
 use crate::telemetry::clock;
 
 const SHIM: &str = include_str!("shim.wat");
@@ -47,6 +47,7 @@ struct Recipe {
     wasi: bool,
     begins: Vec<String>,
     name: Arc<str>,
+    secrets: Arc<[String]>,
 }
 
 /// One engine, the compiled guest, and an instance while none has failed.
@@ -66,10 +67,11 @@ impl Guest {
     pub(super) fn load(
         name: &str,
         bytes: &[u8],
-        config: &BTreeMap<String, String>,
-        limits: Limits,
+        wanted: &Wanted<'_>,
         grant: &Grant,
     ) -> Result<Guest, Refused> {
+        let Wanted { config, limits, .. } = wanted;
+        let limits = *limits;
         let pages = limits.memory / 65_536;
         let fenced = fence::fence(bytes, pages)?;
         let about = About {
@@ -85,6 +87,7 @@ impl Guest {
             begins: fenced.begins.clone(),
             manifest: manifest(fenced, pages, config, limits, grant),
             name: Arc::clone(&name),
+            secrets: wanted.secrets.as_slice().into(),
         };
         let slot = recipe.slot().map_err(|why| Refused::new(why, "see what docs/plugins.md says of this"))?;
         let most = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_INSTANCES);
@@ -153,7 +156,7 @@ impl Guest {
         let began = clock::now();
         let used = slot.instance.as_ref().is_some_and(|instance| instance.calls > 0);
         let mut result = slot.call(&self.recipe, self.limits, function, input);
-        let took = clock::now().saturating_duration_since(began);
+        let mut took = clock::now().saturating_duration_since(began);
         let again = match &result {
             // What earlier calls have left behind is no fault of this record.
             Err(Fault::Memory(_)) => used,
@@ -163,6 +166,11 @@ impl Guest {
         };
         if again {
             result = slot.call(&self.recipe, self.limits, function, input);
+            took = clock::now().saturating_duration_since(began);
+        }
+        // One that ends at once with this word twice says it itself.
+        if again && matches!(&result, Err(Fault::Timeout(_))) && took < self.limits.timeout / 2 {
+            result = Err(Fault::Said("timeout".to_owned()));
         }
         if took > SLOW {
             *self.slow_until.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -224,7 +232,7 @@ fn manifest(
 impl Recipe {
     /// Compiles, and makes an instance. Takes seconds for a large module.
     fn slot(&self) -> Result<Slot, String> {
-        let notes = UserData::new(Notes::new(Arc::clone(&self.name)));
+        let notes = UserData::new(Notes::new(Arc::clone(&self.name), Arc::clone(&self.secrets)));
         let quiet = DebugOptions {
             profiling_strategy: wasmtime::ProfilingStrategy::None,
             coredump: None,
@@ -237,10 +245,42 @@ impl Recipe {
             .with_cache_disabled();
         let compiled = host::add(builder, &notes, self.wasi)
             .compile()
-            .map_err(|why| format!("the module does not compile: {}", reason(&why)))?;
+            .map_err(|why| format!("the module does not compile: {}", self.reason(&why)))?;
         let mut slot = Slot { compiled, instance: None, notes };
         slot.instance = Some(slot.begin(self)?);
         Ok(slot)
+    }
+
+    fn fault(&self, why: &Error, limits: Limits) -> Fault {
+        let text = why.root_cause().to_string();
+        if is_timeout(why) {
+            return Fault::Timeout(limits.timeout);
+        }
+        let exhausted =
+            text.starts_with("failed to allocate extism memory") || text.ends_with(" out of memory");
+        if text == "oom" || exhausted {
+            return Fault::Memory(limits.memory);
+        }
+        if let Some(ours) = text.strip_prefix(OURS) {
+            return Fault::Refused(host::shown(ours, 200, &self.secrets));
+        }
+        if let Some(code) = text.strip_prefix("Returned non-zero exit code: ") {
+            return Fault::Code(code.parse().unwrap_or(-1));
+        }
+        match text.strip_prefix("wasm trap: ") {
+            Some(trap) => Fault::Trap(host::shown(trap, 200, &self.secrets)),
+            None => Fault::Said(host::shown(&text, 200, &self.secrets)),
+        }
+    }
+
+    /// What is at the bottom of an error, in one line.
+    fn reason(&self, why: &Error) -> String {
+        let text = why.root_cause().to_string();
+        let text = text.strip_prefix(OURS).unwrap_or(&text);
+        if text == "oom" {
+            return "it needs more memory than it may have".to_owned();
+        }
+        host::shown(text, 300, &self.secrets)
     }
 }
 
@@ -251,12 +291,14 @@ impl Slot {
         loop {
             tries += 1;
             let mut plugin = Plugin::new_from_compiled(&self.compiled)
-                .map_err(|why| format!("the module cannot be started: {}", reason(&why)))?;
+                .map_err(|why| format!("the module cannot be started: {}", recipe.reason(&why)))?;
             let began = recipe.begins.iter().try_for_each(|name| plugin.call::<&[u8], ()>(name, b""));
             match began {
                 Ok(()) => return Ok(Instance { plugin, calls: 0 }),
                 Err(why) if is_timeout(&why) && tries < BEGIN_TRIES => {}
-                Err(why) => return Err(format!("what the plugin begins with fails: {}", reason(&why))),
+                Err(why) => {
+                    return Err(format!("what the plugin begins with fails: {}", recipe.reason(&why)));
+                }
             }
         }
     }
@@ -281,7 +323,7 @@ impl Slot {
                 return Err(Fault::TooLong(output.len(), limits.max_output));
             }
             Ok(output) => output.to_vec(),
-            Err(why) => return Err(fault(&why, limits)),
+            Err(why) => return Err(recipe.fault(&why, limits)),
         };
         let called = Called { output, counts: self.counts() };
         // Any failure has left it somewhere inside: then it is dropped, and the next call gets a new one.
@@ -296,37 +338,7 @@ impl Slot {
     }
 }
 
-fn fault(why: &Error, limits: Limits) -> Fault {
-    let text = why.root_cause().to_string();
-    if is_timeout(why) {
-        return Fault::Timeout(limits.timeout);
-    }
-    if text == "oom"
-        || text.starts_with("failed to allocate extism memory")
-        || text.ends_with(" out of memory")
-    {
-        return Fault::Memory(limits.memory);
-    }
-    if let Some(ours) = text.strip_prefix(OURS) {
-        return Fault::Refused(ours.to_owned());
-    }
-    if let Some(code) = text.strip_prefix("Returned non-zero exit code: ") {
-        return Fault::Code(code.parse().unwrap_or(-1));
-    }
-    match text.strip_prefix("wasm trap: ") {
-        Some(trap) => Fault::Trap(trap.to_owned()),
-        None => Fault::Said(host::shown(&text, 200)),
-    }
-}
-
+/// Whether a call was ended by its time limit; also where a function of the kernel was under way.
 fn is_timeout(why: &Error) -> bool {
-    let text = why.to_string();
-    text == "timeout" || text.ends_with("wasm trap: interrupt")
-}
-
-/// What is at the bottom of an error, in one line.
-fn reason(why: &Error) -> String {
-    let text = why.root_cause().to_string();
-    let text = text.strip_prefix(OURS).unwrap_or(&text);
-    if text == "oom" { "it needs more memory than it may have".to_owned() } else { host::shown(text, 300) }
+    why.to_string() == "timeout" || why.root_cause().to_string() == "wasm trap: interrupt"
 }

@@ -1,6 +1,7 @@
 //! The functions of the host that a guest reaches: it logs, it counts, and it is told what it may not do. What the guest
 //! hands over has been copied by `shim.wat`, so that its offsets are honest.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ const MAX_NAME: usize = 64;
 #[derive(Debug)]
 pub(super) struct Notes {
     plugin: Arc<str>,
+    secrets: Arc<[String]>,
     /// What the call counted.
     pub(super) counts: Vec<(String, u64)>,
     since: Instant,
@@ -33,8 +35,8 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn new(plugin: Arc<str>) -> Notes {
-        Notes { plugin, counts: Vec::new(), since: clock::now(), lines: 0, silenced: 0 }
+    pub(super) fn new(plugin: Arc<str>, secrets: Arc<[String]>) -> Notes {
+        Notes { plugin, secrets, counts: Vec::new(), since: clock::now(), lines: 0, silenced: 0 }
     }
 
     /// Whether another line may be written.
@@ -85,7 +87,7 @@ fn log(
         return Ok(());
     }
     let text: Vec<u8> = plugin.memory_get_val(block)?;
-    let (plugin, text) = (&notes.plugin, shown(&String::from_utf8_lossy(&text), 1_000));
+    let (plugin, text) = (&notes.plugin, shown(&String::from_utf8_lossy(&text), 1_000, &notes.secrets));
     match level {
         0 => trace!(%plugin, text, "a plugin says"),
         1 => debug!(%plugin, text, "a plugin says"),
@@ -148,8 +150,14 @@ fn ours(text: impl std::fmt::Display) -> Error {
     Error::msg(format!("{OURS}{text}"))
 }
 
-/// A guest's text as it may be printed: one line, and not too long.
-pub(super) fn shown(text: &str, most: usize) -> String {
+/// A guest's text as it may be printed: one line, not too long, and without the secrets of its configuration.
+pub(super) fn shown(text: &str, most: usize, secrets: &[String]) -> String {
+    let mut text = Cow::Borrowed(text);
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        if text.contains(secret.as_str()) {
+            text = Cow::Owned(text.replace(secret.as_str(), "***"));
+        }
+    }
     let mut out: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(most).is_some() {
         out.push('…');

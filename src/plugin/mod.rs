@@ -72,6 +72,8 @@ pub struct Wanted<'a> {
     pub function: &'a str,
     /// What `config_get` of the guest answers. May hold secrets.
     pub config: BTreeMap<String, String>,
+    /// Texts in the configuration that are printed nowhere, whatever the guest says.
+    pub secrets: Vec<String>,
     /// What each call may take.
     pub limits: Limits,
 }
@@ -195,7 +197,7 @@ impl Plugins {
         let guest = match loaded.get(&key).and_then(Weak::upgrade) {
             Some(guest) => guest,
             None => {
-                let guest = Arc::new(Guest::load(name, bytes, &wanted.config, wanted.limits, &grant)?);
+                let guest = Arc::new(Guest::load(name, bytes, wanted, &grant)?);
                 loaded.insert(key, Arc::downgrade(&guest));
                 guest
             }

@@ -1,8 +1,6 @@
 //! What stands for guests in a build without them: there is none, so none is ever called.
 
-use std::collections::BTreeMap;
-
-use super::{About, Called, Fault, Grant, Limits, Refused};
+use super::{About, Called, Fault, Grant, Refused, Wanted};
 
 /// A guest, of which this build has none.
 #[derive(Debug)]
@@ -11,13 +9,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(super) fn load(
-        _: &str,
-        _: &[u8],
-        _: &BTreeMap<String, String>,
-        _: Limits,
-        _: &Grant,
-    ) -> Result<Guest, Refused> {
+    pub(super) fn load(_: &str, _: &[u8], _: &Wanted<'_>, _: &Grant) -> Result<Guest, Refused> {
         Err(Refused::new("this build of Weir has no plugins", "take a build with the feature `plugins`"))
     }
 

@@ -54,7 +54,11 @@ fn limits(timeout: u64) -> Limits {
 fn load(bytes: &[u8], function: &str, limits: Limits) -> Result<Arc<Guest>, Refused> {
     let config = BTreeMap::from([("colour".to_owned(), "blue".to_owned())]);
     let plugins = Plugins::new("plugins", BTreeMap::new());
-    plugins.load_bytes("guest.wasm", bytes, &Wanted { file: "guest.wasm", function, config, limits })
+    plugins.load_bytes(
+        "guest.wasm",
+        bytes,
+        &Wanted { file: "guest.wasm", function, config, secrets: vec!["blue".to_owned()], limits },
+    )
 }
 
 fn guest(body: &str, function: &str) -> Arc<Guest> {
@@ -93,6 +97,8 @@ fn it_reads_its_configuration_counts_and_logs() {
           (i32.const 0))
         (func (export "none") (result i32)
           (drop (call $config_get (call $text (i32.const 6) (i64.const 6)))) (i32.const 0))
+        (func (export "tell") (result i32)
+          (call $error_set (call $config_get (call $text (i32.const 0) (i64.const 6)))) (i32.const 1))
         (func (export "down") (result i32)
           (call $count (call $text (i32.const 6) (i64.const 6)) (i64.const -1)) (i32.const 0))
         (func (export "unnamed") (result i32) (call $count (i64.const 0) (i64.const 1)) (i32.const 0))"#,
@@ -100,6 +106,7 @@ fn it_reads_its_configuration_counts_and_logs() {
     );
     let called = guest.call("config", b"").unwrap();
     assert_eq!((called.output, called.counts), (b"blue".to_vec(), vec![("masked".to_owned(), 5)]));
+    assert_eq!(guest.call("tell", b""), Err(Fault::Said("***".to_owned())), "a secret is not told");
     assert_eq!(guest.call("none", b""), Err(Fault::NoOutput));
     assert!(matches!(guest.call("down", b""), Err(Fault::Refused(said)) if said.contains("downwards")));
     assert!(
@@ -282,8 +289,13 @@ fn guest_of_wasi(grant: Grant) -> Arc<Guest> {
           (call $open (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 6) (i32.const 1)
             (i64.const 66) (i64.const 0) (i32.const 0) (i32.const 64))))"#;
     let plugins = Plugins::new("plugins", BTreeMap::from([("geo.wasm".to_owned(), grant)]));
-    let wanted =
-        Wanted { file: "geo.wasm", function: "sleep", config: BTreeMap::new(), limits: limits(2_000) };
+    let wanted = Wanted {
+        file: "geo.wasm",
+        function: "sleep",
+        config: BTreeMap::new(),
+        secrets: vec![],
+        limits: limits(2_000),
+    };
     plugins.load_bytes("geo.wasm", &wat::parse_str(text).unwrap(), &wanted).unwrap()
 }
 
@@ -359,7 +371,13 @@ fn memory_that_earlier_calls_have_left_is_no_fault_of_this_one() {
 fn the_same_guest_is_loaded_once() {
     let bytes = module("");
     let plugins = Plugins::new("plugins", BTreeMap::new());
-    let wanted = |limits| Wanted { file: "g.wasm", function: "echo", config: BTreeMap::new(), limits };
+    let wanted = |limits| Wanted {
+        file: "g.wasm",
+        function: "echo",
+        config: BTreeMap::new(),
+        secrets: vec![],
+        limits,
+    };
     let first = plugins.load_bytes("g.wasm", &bytes, &wanted(limits(100))).unwrap();
     let second = plugins.load_bytes("g.wasm", &bytes, &wanted(limits(100))).unwrap();
     let third = plugins.load_bytes("g.wasm", &bytes, &wanted(limits(200))).unwrap();

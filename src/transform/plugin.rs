@@ -147,13 +147,16 @@ impl Transform for FilterPlugin {
 impl Step {
     fn build(block: &Block, function: &str, context: &Context<'_>) -> Result<Step, Vec<TreeFinding>> {
         let mut findings = Vec::new();
-        let config = config(block, context.references, &mut findings);
+        let mut resolver =
+            Resolver { references: context.references, secrets: Vec::new(), findings: &mut findings };
+        let config = resolver.config(block);
+        let secrets = resolver.secrets;
         let limits = limits(block, &mut findings);
         let function = block.function.as_deref().unwrap_or(function);
         if !findings.is_empty() {
             return Err(findings);
         }
-        let wanted = Wanted { file: &block.file, function, config, limits };
+        let wanted = Wanted { file: &block.file, function, config, secrets, limits };
         match context.plugins.load(&wanted) {
             Ok(guest) => Ok(Step { guest, function: function.to_owned(), counts: Mutex::default() }),
             Err(refused) => {
@@ -198,50 +201,58 @@ impl Step {
     }
 }
 
-fn config(
-    block: &Block,
-    references: &References,
-    findings: &mut Vec<TreeFinding>,
-) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    for (key, value) in &block.config {
-        let resolved = resolve(value, references, &mut vec!["config".to_owned(), key.clone()], findings);
-        let text = match resolved {
-            Tree::String(text) => text,
-            other => other.to_string(),
-        };
-        out.insert(key.clone(), text);
-    }
-    out
+/// Resolves what a configuration refers to.
+struct Resolver<'a> {
+    references: &'a References,
+    /// What is secret of it.
+    secrets: Vec<String>,
+    findings: &'a mut Vec<TreeFinding>,
 }
 
-fn resolve(
-    value: &Tree,
-    references: &References,
-    path: &mut Vec<String>,
-    findings: &mut Vec<TreeFinding>,
-) -> Tree {
-    let mut below = |step: String, value: &Tree| {
-        path.push(step);
-        let resolved = resolve(value, references, path, findings);
-        path.pop();
-        resolved
-    };
-    match value {
-        Tree::Array(list) => {
-            Tree::Array(list.iter().enumerate().map(|(at, item)| below(at.to_string(), item)).collect())
+impl Resolver<'_> {
+    fn config(&mut self, block: &Block) -> BTreeMap<String, String> {
+        let mut out = BTreeMap::new();
+        for (key, value) in &block.config {
+            let text = match self.value(value, &mut vec!["config".to_owned(), key.clone()]) {
+                Tree::String(text) => text,
+                other => other.to_string(),
+            };
+            out.insert(key.clone(), text);
         }
-        Tree::Object(map) => {
-            Tree::Object(map.iter().map(|(key, item)| (key.clone(), below(key.clone(), item))).collect())
-        }
-        Tree::String(text) => match references.resolve(text) {
-            Ok(resolved) => Tree::String(resolved.expose().to_owned()),
-            Err(error) => {
-                findings.push(super::spec::unresolved(path.iter().map(String::as_str), &error));
-                Tree::Null
+        out
+    }
+
+    fn value(&mut self, value: &Tree, path: &mut Vec<String>) -> Tree {
+        let mut below = |step: String, value: &Tree| {
+            path.push(step);
+            let resolved = self.value(value, path);
+            path.pop();
+            resolved
+        };
+        match value {
+            Tree::Array(list) => {
+                Tree::Array(list.iter().enumerate().map(|(at, item)| below(at.to_string(), item)).collect())
             }
-        },
-        Tree::Null | Tree::Bool(_) | Tree::Number(_) => value.clone(),
+            Tree::Object(map) => {
+                Tree::Object(map.iter().map(|(key, item)| (key.clone(), below(key.clone(), item))).collect())
+            }
+            Tree::String(text) => Tree::String(self.text(text, path)),
+            Tree::Null | Tree::Bool(_) | Tree::Number(_) => value.clone(),
+        }
+    }
+
+    fn text(&mut self, text: &str, path: &[String]) -> String {
+        match self.references.resolve(text) {
+            Ok(resolved) => {
+                let text = resolved.expose().to_owned();
+                self.secrets.extend(resolved.is_secret().then(|| text.clone()));
+                text
+            }
+            Err(error) => {
+                self.findings.push(super::spec::unresolved(path.iter().map(String::as_str), &error));
+                String::new()
+            }
+        }
     }
 }
 
@@ -304,5 +315,53 @@ impl JsonSchema for Spec {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let block = generator.subschema_for::<Block>();
         json_schema!({ "anyOf": [{ "type": "string" }, block] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(yaml: &str) -> Spec {
+        crate::spec::from_yaml(yaml).unwrap()
+    }
+
+    #[test]
+    fn a_configuration_is_texts_and_its_secrets_are_known() {
+        let Spec(block) =
+            spec("{ file: a.wasm, config: { n: 4, fields: [a, '${secret:k}x'], t: '${var:v}', on: true } }");
+        let references = References {
+            vars: BTreeMap::from([("v".into(), "plain".into())]),
+            secrets: BTreeMap::from([("k".into(), "c4nary".into())]),
+            ..References::default()
+        };
+        let mut findings = Vec::new();
+        let mut resolver = Resolver { references: &references, secrets: Vec::new(), findings: &mut findings };
+        let config = resolver.config(&block);
+        assert_eq!(resolver.secrets, ["c4naryx"]);
+        let config: Vec<(&str, &str)> =
+            config.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
+        assert_eq!(config, [("fields", r#"["a","c4naryx"]"#), ("n", "4"), ("on", "true"), ("t", "plain")]);
+        assert_eq!(findings, []);
+    }
+
+    #[test]
+    fn both_forms_are_read_and_limits_have_defaults() {
+        let short = spec("plugins/a.wasm");
+        assert_eq!(short, spec("{ file: plugins/a.wasm }"));
+        let mut findings = Vec::new();
+        assert_eq!(limits(&short.0, &mut findings), Limits::default());
+        let Spec(block) = spec("{ file: a.wasm, timeout: 1ms, memory: 2MiB, max_output: 2MiB }");
+        let limits = limits(&block, &mut findings);
+        assert_eq!((limits.memory, limits.max_output, findings.len()), (2 << 20, 2 << 20, 0));
+        let schema = schemars::schema_for!(Spec);
+        let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+        for (value, is_valid) in [
+            (serde_json::json!("a.wasm"), true),
+            (serde_json::json!({ "file": "a.wasm", "timeout": "5ms", "config": { "a": [1] } }), true),
+            (serde_json::json!({ "function": "transform" }), false),
+        ] {
+            assert_eq!(validator.is_valid(&value), is_valid, "{value}");
+        }
     }
 }

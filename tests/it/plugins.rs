@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use crate::dead_letters::send;
 use crate::delivery::Stage;
 use crate::outage::resident;
+use crate::support::load::Load;
 use crate::support::receiver::status;
-use crate::support::run::root;
+use crate::support::run::{root, until};
 
 /// The folder of the built examples.
 fn examples() -> PathBuf {
@@ -163,6 +164,31 @@ async fn b_07_hostile_ones_harm_their_own_record_and_no_neighbour() {
     }
     assert!(after < before + (256 << 20), "memory grew from {before} to {after} bytes");
     assert!(!weir.log().contains("\"hostile\""), "no payload in the log");
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// A plugin that loops on every record has its own pipeline to hold up, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_loops_on_every_record_holds_up_no_other_pipeline() {
+    let other = Stage::set("plugin-other", "", |_| status(200)).await;
+    let folder = other.site.path().join("plugins");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("hostile.wasm"), wat::parse_str(HOSTILE).unwrap()).unwrap();
+    let transforms = "  - plugin: { file: hostile.wasm, function: loop, timeout: 500ms }\nmax_in_flight: 8\n";
+    let mut stage = scene("plugin-loops", &folder, transforms, "").await;
+    let yaml = format!("source: {0}\nhandler: {1}\ndlq: {0}.dlq\n", other.topic, other.receiver.url());
+    stage.site = stage.site.pipeline(&other.topic, &yaml);
+    let load = Load { events: 500, keys: 500, size: 64, rate: None };
+    load.produce(&stage.run, stage.kafka, &stage.topic).await;
+    let weir = stage.site.start("one").await;
+    let begun = || async { weir.metric("weir_dead_letters_total", &[("code", "plugin")]).await > 0.0 };
+    until("the first dead letter", Duration::from_secs(60), begun).await;
+    // All of them would take the loops of minutes.
+    load.produce(&other.run, other.kafka, &other.topic).await;
+    other.receiver.wait_for(load.events, Duration::from_secs(20)).await;
+    let dead = weir.metric("weir_dead_letters_total", &[("code", "plugin")]).await;
+    assert!(dead < 400.0, "the loops had ended before: {dead}");
+    // Of eight records in flight each ends within its time: so does the stop.
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
 
