@@ -387,3 +387,20 @@ fn the_same_guest_is_loaded_once() {
 fn now() -> Instant {
     crate::telemetry::clock::now()
 }
+
+proptest::proptest! {
+    /// Whatever a file holds, it is refused or made a module that is still valid.
+    #[test]
+    fn no_bytes_make_the_fence_panic(changes in proptest::collection::vec((0usize..2_000, proptest::prelude::any::<u8>()), 0..4)) {
+        let body = r#"(func $begin) (start $begin) (table 3 funcref) (func (export "_initialize"))"#;
+        let mut bytes = module(body);
+        let length = bytes.len();
+        for (at, byte) in changes {
+            bytes[at % length] = byte;
+        }
+        if let Ok(fenced) = fence::fence(&bytes, 64) {
+            let valid = wasmparser::Validator::new().validate_all(&fenced.bytes);
+            proptest::prop_assert!(valid.is_ok(), "{:?}", valid.err());
+        }
+    }
+}
