@@ -13,6 +13,7 @@ pub mod schema;
 pub mod store;
 pub mod registry;
 pub mod codec;
+pub mod plugin;
 pub mod transform;
 pub mod handler;
 pub mod deliver;

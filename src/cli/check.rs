@@ -62,8 +62,9 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
                 None
             }
         };
-        let environment =
-            plan::Environment { references, egress, schemas: &loaded.settings.schemas, registry };
+        let plugins = super::load::plugins(&loaded.settings);
+        let schemas = &loaded.settings.schemas;
+        let environment = plan::Environment { references, egress, schemas, registry, plugins: &plugins };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }

@@ -13,6 +13,7 @@ use crate::handler::Problem;
 use crate::handler::egress::Egress;
 use crate::handler::webhook::{Auth, TokenSource};
 use crate::plan::{self, Plan, check::Given};
+use crate::plugin::{Grant, Plugins};
 use crate::settings::{self, Settings};
 use crate::spec::diagnostic::{self, Diagnostic};
 use crate::spec::pipeline::{Delivery, Pipeline};
@@ -158,11 +159,13 @@ pub(crate) fn pipelines(
             return Err(CliError::new(Exit::BadConfig, "`registry` has errors; nothing was started"));
         }
     };
+    let plugins = plugins(&loaded.settings);
     let environment = plan::Environment {
         references,
         egress,
         schemas: &loaded.settings.schemas,
         registry: registry.as_ref().map(|registry| registry.client.clone()),
+        plugins: &plugins,
     };
     let compiled: Vec<_> = files
         .iter()
@@ -187,6 +190,13 @@ pub(crate) fn pipelines(
     let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
     let broken = errors.into_iter().map(diagnostic::short).collect();
     Ok(Loaded { settings: loaded.settings, token_sources, registry, auth, pipelines, broken })
+}
+
+/// Where plugins come from.
+pub(super) fn plugins(settings: &Settings) -> Plugins {
+    let grants = settings.plugin_grants.iter();
+    let grants = grants.map(|(file, files)| (file.clone(), Grant { files: files.clone() })).collect();
+    Plugins::new(&settings.plugins, grants)
 }
 
 /// The address guard of the runtime file; Weir's own address is never dialled.

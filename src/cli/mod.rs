@@ -11,6 +11,7 @@ pub mod fmt;
 pub mod graph;
 mod instance;
 mod load;
+pub mod plugin;
 pub mod receive;
 mod registry;
 pub mod schemas;
@@ -112,6 +113,9 @@ pub enum Command {
     Schemas(schemas::Args),
     /// Receive webhooks and answer by a script.
     Receive(receive::Args),
+    /// Try a plugin without a pipeline.
+    #[command(alias = "plugins")]
+    Plugin(plugin::Args),
     /// Print the version, the commit and the build.
     Version,
 }
@@ -157,6 +161,7 @@ impl Command {
             Command::Schemas(args) if args.is_check() => ("schemas check", &[Output::Json, Output::Github]),
             Command::Schemas(_) => ("schemas", &[Output::Json]),
             Command::Receive(_) => ("receive", &[Output::Jsonl, Output::Json]),
+            Command::Plugin(_) => ("plugin", &[Output::Json]),
             Command::Version => ("version", &[Output::Json]),
         }
     }
@@ -186,6 +191,7 @@ impl Command {
             Command::Dev(args) => dev::dev(&args, global, terminal),
             Command::Schemas(args) => schemas::run(&args, global, terminal),
             Command::Receive(args) => receive::receive(&args, global, terminal),
+            Command::Plugin(args) => plugin::plugin(&args, global, terminal),
             Command::Version => version(global, terminal),
         }
     }

@@ -104,7 +104,7 @@ impl Turn<'_> {
             Without::Failed(Box::new(Failed { progress: progress.clone(), called: false, failure }))
         };
         for _ in 0..FETCHES {
-            match self.prepare() {
+            match self.prepare_seated().await {
                 Ok(prepared) => return Ok(prepared),
                 Err(Trouble::Failed(failure)) => return Err(failed(failure)),
                 Err(Trouble::Missing(missing)) => self.fetch(&missing, progress).await?,
@@ -125,6 +125,22 @@ impl Turn<'_> {
         let due = clock::now().checked_add(wait)?;
         let verdict = Verdict::Again { due, progress };
         Some(Pass { verdict, accepted: false, attempts: 0, published: 0 })
+    }
+
+    /// The same as [`Turn::prepare`]. A slow plugin keeps few threads: who wants in waits here, which keeps none.
+    async fn prepare_seated(&self) -> Result<(Emit, Option<String>), Trouble> {
+        // Nobody closes it.
+        let seat = match &self.stage.seats {
+            Some(seats) => seats.acquire().await.ok(),
+            None => None,
+        };
+        let prepared = self.prepare();
+        if seat.is_some() {
+            for counted in self.stage.counted() {
+                self.engine.metrics().plugin_counted(&counted.plugin, &counted.name, counted.by);
+            }
+        }
+        prepared
     }
 
     /// Whether the record is delivered as it came: nothing looks into it, nothing changes it.

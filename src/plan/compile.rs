@@ -16,6 +16,7 @@ use crate::deliver::{judge, retry};
 use crate::handler::egress::Egress;
 use crate::handler::webhook::{Breaker, BreakerNumbers};
 use crate::handler::{self, Handler};
+use crate::plugin::Plugins;
 use crate::publish::route::{Place, Route};
 use crate::publish::topic;
 use crate::registry;
@@ -25,7 +26,7 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::pipeline::{self, Pipeline};
 use crate::spec::source;
 use crate::spec::tree::{Document, MAX_FINDINGS, Path};
-use crate::transform::Step;
+use crate::transform::{self, Step};
 
 /// What a file is compiled against.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Environment<'a> {
     pub schemas: &'a std::path::Path,
     /// The schema registry, where there is one.
     pub registry: Option<registry::Client>,
+    /// Where plugins come from.
+    pub plugins: &'a Plugins,
 }
 
 /// A name that is not one.
@@ -208,6 +211,7 @@ impl Compiler<'_, '_> {
         let asks_for_id = steps.iter().skip(1).any(Step::reads_id)
             || handler.as_ref().is_some_and(|handler| handler.reads_id())
             || !publish.is_empty();
+        let seats = steps.iter().any(Step::blocks).then(seats);
         let needs_id = looks_into_payload && !steps.is_empty() && asks_for_id;
         Some(Stage {
             service,
@@ -219,6 +223,7 @@ impl Compiler<'_, '_> {
             order: written.order.unwrap_or_default(),
             max_in_flight,
             steps,
+            seats,
             policy: judge::Policy { retry, dlq: dlq.is_some(), on_invalid: written.source.on_invalid },
             breaker: written.handler.as_ref().and_then(breaker),
             handler,
@@ -346,8 +351,10 @@ impl Compiler<'_, '_> {
 
     fn steps(&mut self, written: &pipeline::Stage, path: &Path) -> Option<Vec<Step>> {
         let mut steps = Some(Vec::new());
+        let Environment { references, plugins, .. } = self.environment;
+        let context = transform::Context { references, plugins };
         for (at, item) in written.transforms.iter().enumerate() {
-            match item.build(at, self.environment.references) {
+            match item.build(at, &context) {
                 Ok(step) => {
                     if let Some(steps) = &mut steps {
                         steps.push(step);
@@ -451,6 +458,12 @@ impl Compiler<'_, '_> {
             None => diagnostic,
         });
     }
+}
+
+/// How many threads may be inside of a stage's transforms at once, where those may keep one for longer than a moment: one for
+/// each processor.
+fn seats() -> tokio::sync::Semaphore {
+    tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The folder of a file.

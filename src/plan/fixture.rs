@@ -33,6 +33,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
         priority: None,
         paused: false,
         steps: Vec::new(),
+        seats: None,
         handler,
         publish: Vec::new(),
         policy: judge::Policy { retry, dlq: true, on_invalid: judge::OnInvalid::Dlq },

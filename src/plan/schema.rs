@@ -1,12 +1,10 @@
 //! `format` and `schema`: from files and subjects that are named to a codec.
 
-use std::path::{Component, Path as FilePath};
-
 use super::compile::Compiler;
 use crate::codec::wire::{Picked, ReadBy, SubjectBy, Wire, WriteBy};
 use crate::codec::{Avro, Codec, Document, Format, Framing, JsonSchema, Register, SchemaSpec, SubjectName};
 use crate::registry::{Named, SchemaType, Version};
-use crate::settings::read_below;
+use crate::settings::{below, read_below};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::tree::Path;
 
@@ -263,13 +261,7 @@ impl Compiler<'_, '_> {
     fn document(&mut self, written: &str, at: &Path) -> Option<Document> {
         let written = self.resolve(written, at)?;
         let folder = self.environment.schemas;
-        let below = match (folder.file_name(), FilePath::new(&written).components().next()) {
-            (Some(name), Some(Component::Normal(first))) if name == first => {
-                FilePath::new(&written).strip_prefix(first).ok().and_then(FilePath::to_str)
-            }
-            _ => None,
-        };
-        let path = below.unwrap_or(&written);
+        let path = below(folder, &written);
         match read_below(folder, path) {
             Ok(text) => Some(Document { path: path.to_owned(), text }),
             Err(why) => {

@@ -17,7 +17,7 @@ use crate::plan::{Pattern, Priority};
 use crate::publish::route::Route;
 use crate::spec::pipeline::Order;
 use crate::spec::source::{OnOutOfRange, OnTombstone};
-use crate::transform::{self, Emit, Failed, Step};
+use crate::transform::{self, Counted, Emit, Failed, Step};
 
 /// A pipeline as it runs.
 #[derive(Debug)]
@@ -90,6 +90,8 @@ pub struct Stage {
     pub max_in_flight: usize,
     /// The transforms, in order.
     pub steps: Vec<Step>,
+    /// Who may be inside of the transforms at once; `None` where none of them keeps a thread for long.
+    pub seats: Option<tokio::sync::Semaphore>,
     /// The side effect; `None` for Kafka to Kafka.
     pub handler: Option<Arc<dyn Handler>>,
     /// What is written to topics after the handler has accepted, in order.
@@ -150,6 +152,11 @@ impl Stage {
     /// made before this one; `id`: the event id before the transforms, where it is known.
     pub fn transform(&self, event: Event, attempts: u32, id: Option<&str>) -> Result<Emit, Failed> {
         transform::run(&self.steps, event, Surroundings { attempts, id, answer: None })
+    }
+
+    /// What its plugins have counted since they were last asked.
+    pub fn counted(&self) -> impl Iterator<Item = Counted> {
+        self.steps.iter().flat_map(|step| step.transform.counted())
     }
 
     /// Whether the handler is asked without a record if a held stage may go on.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use environment::{SECRET_PREFIX, environment, host_name, secrets};
-pub use files::{Unread, read_below};
+pub use files::{Unread, below, read_below, read_bytes_below};
 pub use reference::{ReferenceError, References, Resolved};
 
 /// What a process runs with; every default is settled.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub plugins: PathBuf,
     /// Where rows are kept: `sqlite:PATH` or `postgres://..`.
     pub store: Resolved,
+    /// What is granted to plugins, by the file's path below their folder: folders that one may read, and where it sees them.
+    pub plugin_grants: BTreeMap<String, BTreeMap<PathBuf, String>>,
     /// The Kafka clusters by name; the one of those that name none, `DEFAULT_CLUSTER`, is always among them.
     pub clusters: BTreeMap<String, ClusterSettings>,
     /// How long records in flight may take to end when partitions are taken away.

@@ -19,7 +19,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
     ("stage.source.verify", &[], 0),
     ("stage.transforms.[].encrypt", &[], 1),
     ("stage.transforms.[].decrypt", &[], 1),
-    ("stage.transforms.[].plugin", &[], 1),
     ("stage.handler.sql", &[], 1),
     ("stage.publish.[].sign", &[], 0),
     ("stage.publish.[].compression", &[], 0),

@@ -3,6 +3,7 @@
 mod build;
 mod clusters;
 mod overlay;
+mod plugins;
 mod registry;
 mod security;
 
@@ -21,6 +22,7 @@ use crate::handler::egress;
 pub use build::{Loaded, load};
 pub use clusters::at as cluster_at;
 pub use overlay::Override;
+pub use plugins::{Grant, Plugins};
 pub use registry::{Registry, RegistryTls, Remote};
 
 /// The runtime file. Every key is optional.
@@ -38,8 +40,8 @@ pub struct Spec {
     pub pipelines: Option<String>,
     /// The folder of the schemas. Default `schemas`.
     pub schemas: Option<String>,
-    /// The folder of the plugins. Default `plugins`.
-    pub plugins: Option<String>,
+    /// The folder of the plugins (default `plugins`), and what some of them may do.
+    pub plugins: Option<Plugins>,
     /// The Kafka clusters.
     pub kafka: Kafka,
     /// The schema registry: a URL, a block, or `embedded`.

@@ -63,7 +63,9 @@ impl Logs {
     where
         W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
     {
-        let filter = EnvFilter::try_new(&self.filter)
+        // Extism logs an error of its own for each failed call, with the plugin's text: the failure is told elsewhere.
+        let quiet = if self.filter.contains("extism") { "" } else { ",extism=off" };
+        let filter = EnvFilter::try_new(format!("{}{quiet}", self.filter))
             .map_err(|why| LogsError::Filter { filter: self.filter.clone(), why: why.to_string() })?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         Ok(match self.format {
@@ -100,6 +102,7 @@ mod tests {
         tracing::dispatcher::with_default(&subscriber, || {
             tracing::info!(stage = "booking.payment", attempts = 3, "stage holds");
             tracing::debug!("a single record");
+            tracing::error!(target: "extism::plugin", "call to transform returned with error message");
         });
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -119,6 +122,8 @@ mod tests {
         let text = logged(Format::Text, "info");
         assert!(text.contains("INFO stage holds stage=\"booking.payment\" attempts=3"), "{text}");
         assert!(!text.contains('\u{1b}') && !text.contains("single"), "{text}");
+        assert!(!text.contains("returned with error"), "{text}");
+        assert!(logged(Format::Text, "info,extism=error").contains("returned with error"));
         assert!(logged(Format::Text, "weir=debug").contains("a single record"));
         assert!(Logs { filter: "weir=loud".into(), ..Logs::default() }.subscriber(std::io::sink).is_err());
     }

@@ -13,12 +13,16 @@ pub mod redact;
 pub mod split;
 pub mod flatten;
 pub mod cast;
+pub mod plugin;
 
 use vrl::value::Value;
 
 use crate::event::{Body, Event};
 use crate::outcome::{Code, Failure, Filter};
 use crate::plan::expr::Surroundings;
+use crate::plugin::Plugins;
+use crate::settings::References;
+use crate::telemetry::metrics::TransformErrorKind;
 
 pub use spec::{Item, Kind};
 pub use step::{Failed, Step, run};
@@ -34,6 +38,35 @@ pub enum Emit {
     Filtered(Filter),
 }
 
+/// What steps are built with.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// What `${..}` resolves to.
+    pub references: &'a References,
+    /// Where plugins come from.
+    pub plugins: &'a Plugins,
+}
+
+/// Most transforms need no more.
+impl std::ops::Deref for Context<'_> {
+    type Target = References;
+
+    fn deref(&self) -> &References {
+        self.references
+    }
+}
+
+/// What a plugin has counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The plugin's file.
+    pub plugin: String,
+    /// The counter's name.
+    pub name: String,
+    /// What is to be added.
+    pub by: u64,
+}
+
 /// One step of a stage.
 pub trait Transform: Send + Sync + std::fmt::Debug {
     /// Applies the step. The event's body is a decoded `Body::Value` where the step looks into the payload. Fails with
@@ -45,15 +78,24 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         true
     }
 
-    /// Whether it is a program of the user, or templates: then it fails because that fails, else because the value is not
-    /// what it takes.
-    fn is_program(&self) -> bool {
-        false
+    /// Why it fails: because the value is not what it takes, or because a program of the user, or templates, do.
+    fn failure_kind(&self) -> TransformErrorKind {
+        TransformErrorKind::Type
     }
 
     /// Whether it reads `%id`.
     fn reads_id(&self) -> bool {
         false
+    }
+
+    /// Whether it may keep a thread for longer than a moment.
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    /// What it has counted since it was last asked.
+    fn counted(&self) -> Vec<Counted> {
+        Vec::new()
     }
 }
 

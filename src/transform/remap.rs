@@ -8,6 +8,7 @@ use crate::event::{Body, Event};
 use crate::outcome::Failure;
 use crate::plan::expr::{Program, Surroundings, TreeFinding};
 use crate::settings::References;
+use crate::telemetry::metrics::TransformErrorKind;
 
 /// A program in VRL: reads `.` and `%`, writes to `.`. Write it as a `|` block.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -39,8 +40,8 @@ impl Transform for Remap {
         Ok(Emit::One(event))
     }
 
-    fn is_program(&self) -> bool {
-        true
+    fn failure_kind(&self) -> TransformErrorKind {
+        TransformErrorKind::Eval
     }
 
     fn reads_id(&self) -> bool {

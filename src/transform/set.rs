@@ -11,6 +11,7 @@ use crate::event::{Body, Event};
 use crate::outcome::Failure;
 use crate::plan::expr::{Surroundings, TreeFinding, ValueTemplate, View, measure};
 use crate::settings::References;
+use crate::telemetry::metrics::TransformErrorKind;
 
 /// Paths of the value and what is written to them: any YAML, whose strings may hold templates and references.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -66,8 +67,8 @@ impl Transform for Set {
         Ok(Emit::One(event))
     }
 
-    fn is_program(&self) -> bool {
-        true
+    fn failure_kind(&self) -> TransformErrorKind {
+        TransformErrorKind::Eval
     }
 
     fn reads_id(&self) -> bool {

@@ -9,9 +9,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::step::Step;
-use super::{Transform, cast, filter, flatten, redact, remap, remove, rename, set, split};
+use super::{Context, Transform, cast, filter, flatten, plugin, redact, remap, remove, rename, set, split};
 use crate::plan::expr::{Finding, Predicate, TreeFinding, finding};
-use crate::settings::{ReferenceError, References};
+use crate::settings::ReferenceError;
 
 /// One item of `transforms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,8 +57,8 @@ macro_rules! kinds {
             }
 
             /// Compiles the transform. Findings are placed inside its block.
-            pub fn build(&self, references: &References) -> Result<Box<dyn Transform>, Vec<TreeFinding>> {
-                match self { $(Kind::$variant(spec) => $module::build(spec, references),)+ }
+            pub fn build(&self, context: &Context<'_>) -> Result<Box<dyn Transform>, Vec<TreeFinding>> {
+                match self { $(Kind::$variant(spec) => $module::build(spec, context),)+ }
             }
         }
     };
@@ -74,11 +74,12 @@ kinds! {
     Split = split, "split";
     Flatten = flatten, "flatten";
     Cast = cast, "cast";
+    Plugin = plugin, "plugin";
 }
 
 impl Item {
     /// Compiles the item, the `index`-th of its list. Findings are placed inside the item: `when`, `filter` ..
-    pub fn build(&self, index: usize, references: &References) -> Result<Step, Vec<TreeFinding>> {
+    pub fn build(&self, index: usize, context: &Context<'_>) -> Result<Step, Vec<TreeFinding>> {
         let mut findings = Vec::new();
         let when = self.when.as_deref().and_then(|source| {
             Predicate::compile(source)
@@ -88,7 +89,7 @@ impl Item {
         let word = self.kind.as_str();
         let transform = self
             .kind
-            .build(references)
+            .build(context)
             .map_err(|list| findings.extend(list.into_iter().map(|f| f.under(word))))
             .ok();
         let name = self.name.clone().unwrap_or_else(|| format!("{word}-{index}"));

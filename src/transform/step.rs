@@ -46,18 +46,20 @@ impl Step {
                 return Ok(Emit::One(event));
             }
         }
-        self.transform.apply(event, around).map_err(|failure| named(self.own_kind(), failure))
+        let kind = self.transform.failure_kind();
+        self.transform.apply(event, around).map_err(|failure| named(kind, failure))
     }
 
     /// Every way in which it can fail.
     pub fn fails_by(&self) -> Vec<TransformErrorKind> {
-        let own = self.own_kind();
+        let own = self.transform.failure_kind();
         let when = self.when.as_ref().map(|_| TransformErrorKind::Eval).filter(|kind| *kind != own);
         when.into_iter().chain([own]).collect()
     }
 
-    fn own_kind(&self) -> TransformErrorKind {
-        if self.transform.is_program() { TransformErrorKind::Eval } else { TransformErrorKind::Type }
+    /// Whether it may keep a thread for longer than a moment.
+    pub fn blocks(&self) -> bool {
+        self.transform.blocks()
     }
 
     /// Whether `%id` is read.

@@ -10,7 +10,6 @@ use vrl::value::Value;
 use super::*;
 use crate::event::{Origin, Topic, json};
 use crate::settings::References;
-use crate::telemetry::metrics::TransformErrorKind;
 
 fn references() -> References {
     References {
@@ -23,8 +22,13 @@ fn item(yaml: &str) -> Item {
     crate::spec::from_yaml(yaml).unwrap()
 }
 
+fn built(yaml: &str) -> Result<Step, Vec<crate::plan::expr::TreeFinding>> {
+    let (references, plugins) = (references(), Plugins::new("plugins", BTreeMap::new()));
+    item(yaml).build(0, &Context { references: &references, plugins: &plugins })
+}
+
 fn step(yaml: &str) -> Step {
-    item(yaml).build(0, &references()).unwrap()
+    built(yaml).unwrap()
 }
 
 fn event(value: Value) -> Event {
@@ -62,7 +66,7 @@ fn fails(yaml: &str, input: &str) -> String {
 
 /// The first finding: where, on the key or not, code.
 fn refused(yaml: &str) -> (String, bool, &'static str) {
-    let first = item(yaml).build(0, &references()).unwrap_err().remove(0);
+    let first = built(yaml).unwrap_err().remove(0);
     (first.path.join("/"), first.on_key, first.finding.code)
 }
 

@@ -36,6 +36,8 @@ mod rebalance;
 mod avro;
 mod registry;
 mod protobuf;
+#[cfg(feature = "plugins")]
+mod plugins;
 mod bad_input;
 mod answers;
 mod rules;

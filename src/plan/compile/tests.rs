@@ -20,8 +20,13 @@ fn compiled(text: &str) -> (Option<Plan>, Vec<Diagnostic>) {
         ..References::default()
     };
     let egress = Arc::new(Egress::new(&egress::Spec::default(), &[]).unwrap());
-    let environment =
-        Environment { references: &references, egress, schemas: Path::new("schemas"), registry: None };
+    let environment = Environment {
+        references: &references,
+        egress,
+        schemas: Path::new("schemas"),
+        registry: None,
+        plugins: &Plugins::new("plugins", BTreeMap::new()),
+    };
     let mut findings = Vec::new();
     let source = span::Source::new("a.yaml", text);
     let file = PipelineFile::parse(&source, &mut findings);
@@ -180,7 +185,13 @@ fn what_check_has_said_is_not_said_again() {
     assert!(
         compile(
             &file,
-            &Environment { references: &references, egress, schemas: Path::new("schemas"), registry: None },
+            &Environment {
+                references: &references,
+                egress,
+                schemas: Path::new("schemas"),
+                registry: None,
+                plugins: &Plugins::new("plugins", BTreeMap::new())
+            },
             &mut findings
         )
         .is_none()

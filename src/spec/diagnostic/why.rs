@@ -44,6 +44,8 @@ const WHY: &[(&str, &str, &str)] = &[
     ("W0801", "is written by Weir itself", "receivers rely on what Weir says there"),
     ("W0801", "both write", "one of the two would silently not count"),
     ("W0801", "this comparison can fail", OTHER_TYPE),
+    ("W0811", "is outside of its folder", "a pipeline reads no other file of the machine"),
+    ("W0812", "no plugin has the network", "a plugin is called for each record, and may wait for nobody"),
     ("W0801", "is not a header name", "HTTP has no such names, and a record decides none"),
 ];
 

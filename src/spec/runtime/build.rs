@@ -83,6 +83,7 @@ impl Builder<'_> {
             |given: &Option<String>, default: &str| PathBuf::from(given.as_deref().unwrap_or(default));
         let drain_deadline = or(spec.drain_deadline, 10);
         let store = self.store(&references);
+        let (plugins, plugin_grants) = self.plugins(&references, spec.plugins.as_ref());
         let clusters = self.clusters(&references, &spec.kafka, drain_deadline);
         Settings {
             instance,
@@ -90,7 +91,8 @@ impl Builder<'_> {
             listen,
             pipelines: folder(&spec.pipelines, "pipelines"),
             schemas: folder(&spec.schemas, "schemas"),
-            plugins: folder(&spec.plugins, "plugins"),
+            plugins,
+            plugin_grants,
             store,
             clusters,
             drain_deadline,

@@ -47,6 +47,7 @@ pub struct StageSeries {
     anomalies: Vec<IntCounter>,
     dead_letters: IntCounterVec,
     transform_errors: IntCounterVec,
+    plugin_counts: IntCounterVec,
     lag_events: IntGaugeVec,
     lag_seconds: GaugeVec,
     /// From handing a published record to its acknowledgement.
@@ -168,6 +169,7 @@ impl StageSeries {
                 "Records on which a transform failed.",
                 &["transform", "kind"],
             ),
+            plugin_counts: plugin_counts(&g),
             lag_events: g.gauges("weir_consumer_lag_events", "Records without an outcome.", "topic"),
             lag_seconds: g.reals("weir_consumer_lag_seconds", "Age of the oldest open record.", "topic"),
             producer_duration: g.histogram(
@@ -243,6 +245,11 @@ impl StageSeries {
         self.transform_errors.with_label_values(&[label(transform), kind.as_str()])
     }
 
+    /// A plugin has counted so many under a name of its own, of which it has few.
+    pub fn plugin_counted(&self, plugin: &str, name: &str, by: u64) {
+        self.plugin_counts.with_label_values(&[label(plugin), label(name)]).inc_by(by);
+    }
+
     /// The counter of dead letters of one reason and code.
     pub fn dead_letters(&self, reason: Reason, code: Code) -> IntCounter {
         self.dead_letters.with_label_values(&[reason.as_str(), code.as_str()])
@@ -283,6 +290,10 @@ impl StageSeries {
         let topics = lock(&self.topics);
         topics.values().map(|topic| topic.ok.get()).sum()
     }
+}
+
+fn plugin_counts(g: &Group) -> IntCounterVec {
+    g.counters("weir_plugin_counter_total", "What plugins count of their own.", &["plugin", "name"])
 }
 
 /// The words of `outcome`, in the order of `StageSeries::completed`.

@@ -26,6 +26,7 @@ fn loaded() -> (Arc<Metrics>, StageMetrics, PipelineMetrics) {
     stage.source("booking.requested");
     stage.producer("booking.paid");
     stage.transform_errors("remap-1", TransformErrorKind::Eval);
+    stage.plugin_counted("mask.wasm", "masked", 1);
     let facts = PipelineFacts {
         owner: "team-a".into(),
         max_age: Some(Duration::from_secs(300)),
