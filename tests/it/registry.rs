@@ -1,6 +1,7 @@
 //! Values in the wire format, with Weir's own registry in a process of its own, and Confluent's Python client at both ends: its
 //! serializers register and write, its deserializers read what Weir publishes.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rdkafka::message::OwnedHeaders;
@@ -8,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::dead_letters::send;
 use crate::delivery::Stage;
+use crate::support::postgres::database;
 use crate::support::python::python;
 use crate::support::receiver::status;
-use crate::support::run::{Run, pause};
+use crate::support::run::{Run, pause, root};
 use crate::support::weir::{Site, Weir, free_port};
 
 const V1: &str = r#"{"type":"record","name":"shop.Order","fields":[{"name":"id","type":"string"},{"name":"cents","type":"long"}]}"#;
@@ -57,14 +59,14 @@ struct Registry {
 }
 
 impl Registry {
-    async fn start(run: &Run, stage: &Stage) -> (Registry, Weir) {
+    async fn start(run: &Run, stage: &Stage, store: Option<&str>) -> (Registry, Weir) {
         let port = free_port();
         let mut own = run.clone();
         own.name.push_str("-registry");
         let yaml = format!("paused: true\nsource: {}\nhandler: log\n", stage.topic);
         let site = Site::new(&own, stage.kafka).port(port).pipeline("idle", &yaml);
-        let store = site.path().join("weir.db");
-        let site = site.runtime(&format!("registry: embedded\nstore: sqlite:{}\n", store.display()));
+        let file = format!("sqlite:{}", site.path().join("weir.db").display());
+        let site = site.runtime(&format!("registry: embedded\nstore: {}\n", store.unwrap_or(&file)));
         let registry = Registry { site, port };
         let weir = registry.site.start("registry").await;
         (registry, weir)
@@ -85,8 +87,13 @@ impl Registry {
 
 /// A stage that reads `avro` of the registry, a registry, and its process.
 async fn scene(test: &str, yaml: &str) -> (Stage, Registry, Weir) {
+    scene_over(test, yaml, None).await
+}
+
+/// The same with another store than a file.
+async fn scene_over(test: &str, yaml: &str, store: Option<&str>) -> (Stage, Registry, Weir) {
     let mut stage = Stage::set(test, "", |_| status(200)).await;
-    let (registry, weir) = Registry::start(&stage.run, &stage).await;
+    let (registry, weir) = Registry::start(&stage.run, &stage, store).await;
     stage.kafka.create(&format!("{}.out", stage.topic), 1, &[]).await;
     let yaml = yaml.replace("TOPIC", &stage.topic).replace("URL", &stage.receiver.url());
     let schemas = stage.site.path().join("schemas");
@@ -326,4 +333,38 @@ async fn confluents_protobuf_serializer_writes_and_reads_through_weir() {
     assert!(why.contains("it has no message at [16]"), "{why}");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
     drop(own);
+}
+
+/// franz-go's client: it registers, compares, is refused, writes, and reads what Weir publishes. The registry is over Postgres, and
+/// a second instance of it sees the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn franz_go_registers_writes_and_reads_over_postgres() {
+    let store = database(&Run::new("registry-go").name).await;
+    let (stage, registry, own) = scene_over(
+        "registry-go",
+        "source: { topic: TOPIC, format: json, schema: { framing: confluent } }\nhandler: URL\ndlq: TOPIC.dlq\n\
+         publish: { topic: TOPIC.out, format: json, schema: { subject: TOPIC-value }, value: \"{{ . }}\" }\n",
+        Some(&store),
+    )
+    .await;
+    let built = Command::new(root().join("scripts/registry-go")).stdin(Stdio::null()).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let program = String::from_utf8(built.stdout).unwrap();
+    let go = |registry: &str, what: &str, topic: &str| {
+        let arguments = [registry, stage.kafka.brokers(), what, topic];
+        let ran = Command::new(program.trim()).args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let said = go(&registry.url(), "produce", &stage.topic);
+    assert_eq!(said, "1 true false true FULL_TRANSITIVE\n");
+    let weir = stage.site.start("one").await;
+    stage.receiver.wait_for(3, Duration::from_secs(60)).await;
+    stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
+    let (other, second) = Registry::start(&Run::new("registry-go-two"), &stage, Some(&store)).await;
+    let read = go(&other.url(), "consume", &format!("{}.out", stage.topic));
+    let lines = (0..3).map(|n| format!("JSON {{\"cents\":{},\"id\":\"o-{n}\"}}\n", 9_007_199_254_740_993_u64 + n));
+    assert_eq!(read, lines.collect::<String>());
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+    drop((own, second));
 }

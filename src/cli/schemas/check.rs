@@ -1,19 +1,25 @@
 //! `weir schemas check`: whether the files of a change may follow what is registered, or what another git revision has.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{connect, open, show};
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::registry::files;
+use crate::cli::registry::{Registry, files};
 use crate::cli::terminal::Terminal;
 use crate::cli::{Global, Output};
+use crate::handler::egress::Egress;
+use crate::plan;
+use crate::publish::route::Route;
 use crate::registry::compat::{self, Level};
 use crate::registry::parsed::Parsed;
 use crate::registry::server::{Ordered, SeedFile, ordered};
 use crate::registry::{Client, Method, Request, segment};
+use crate::spec::PipelineFile;
 use crate::spec::diagnostic::{Diagnostic, Label, github};
 use crate::spec::runtime;
 use crate::spec::span::Source;
@@ -88,11 +94,22 @@ pub(super) fn run(
     let chosen = sorted.into_iter().filter(|one| wanted(&one.file.path));
     if args.against == "registry" {
         let registry = connect(loaded, terminal)?;
+        let published = published(loaded, &registry);
         let done = async {
             open(&registry).await?;
             for one in chosen {
-                let (before, level) = of_registry(&registry.client, one.file.subject(), args.mode).await?;
-                checked.push(judge(&one, level, before));
+                let published = published.iter().filter(|(_, text)| *text == one.file.text);
+                let subjects: BTreeSet<&str> =
+                    published.map(|(subject, _)| subject.as_str()).chain([one.file.subject()]).collect();
+                let several = subjects.len() > 1;
+                for subject in subjects {
+                    let (before, level) = of_registry(&registry.client, subject, args.mode).await?;
+                    // One that pipelines publish need not be registered under the name of its file.
+                    if several && before.is_empty() && subject == one.file.subject() {
+                        continue;
+                    }
+                    checked.push(judge(&one, subject, level, &before));
+                }
             }
             Ok::<_, CliError>(())
         };
@@ -104,13 +121,34 @@ pub(super) fn run(
             let before = then.iter().find(|before| before.file.path == one.file.path);
             let before =
                 before.and_then(|before| Some(vec![Before { version: 1, parsed: parse(before).ok()? }]));
-            checked.push(judge(&one, level, before.unwrap_or_default()));
+            checked.push(judge(&one, one.file.subject(), level, &before.unwrap_or_default()));
         }
     }
     checked.sort_by(|a, b| a.path.cmp(&b.path));
     print(&checked, folder, global.output, terminal)?;
     let bad = |one: &Checked| matches!(one.outcome, Outcome::Incompatible(..) | Outcome::Broken(_));
     Ok(if checked.iter().any(bad) { Exit::No } else { Exit::Yes })
+}
+
+/// The subjects under which pipelines register the texts of files. A pipeline with errors says nothing here: `weir check` does.
+fn published(loaded: &runtime::Loaded, registry: &Registry) -> Vec<(String, String)> {
+    let Ok(sources) = crate::cli::load::sources(&loaded.settings.pipelines) else { return Vec::new() };
+    let mut findings = Vec::new();
+    let files = sources.into_iter().flatten().map(|source| PipelineFile::parse(&source, &mut findings));
+    let files: Vec<PipelineFile> = files.collect();
+    let Ok(egress) = Egress::new(&loaded.egress, &[]) else { return Vec::new() };
+    let plugins = crate::cli::load::plugins(&loaded.settings);
+    let environment = plan::Environment {
+        references: &loaded.settings.references,
+        egress: Arc::new(egress),
+        schemas: &loaded.settings.schemas,
+        registry: Some(registry.client.clone()),
+        plugins: &plugins,
+    };
+    let plans: Vec<_> =
+        files.iter().filter_map(|file| plan::compile(file, &environment, &mut Vec::new())).collect();
+    let routes = plans.iter().flat_map(|plan| &plan.stages).flat_map(|stage| &stage.publish);
+    routes.filter_map(Route::registers).collect()
 }
 
 /// Whether a file that was named is this one of the folder.
@@ -124,7 +162,7 @@ fn parse(one: &Ordered) -> Result<Parsed, String> {
     Parsed::new(one.file.kind, &one.file.text, &one.uses, &[])
 }
 
-fn judge(one: &Ordered, level: Level, before: Vec<Before>) -> Checked {
+fn judge(one: &Ordered, subject: &str, level: Level, before: &[Before]) -> Checked {
     let outcome = match (parse(one), before.last()) {
         (Err(why), _) => Outcome::Broken(why),
         (Ok(_), None) => Outcome::New,
@@ -137,7 +175,7 @@ fn judge(one: &Ordered, level: Level, before: Vec<Before>) -> Checked {
             }
         }
     };
-    Checked { path: one.file.path.clone(), subject: one.file.subject().to_owned(), outcome }
+    Checked { path: one.file.path.clone(), subject: subject.to_owned(), outcome }
 }
 
 /// What a registry has under a subject, and the level that it follows.
@@ -157,8 +195,10 @@ async fn of_registry(
         return Ok((before, mode));
     }
     let path = format!("/config/{}?defaultToGlobal=true", segment(subject));
-    let config: Value =
-        client.ask(Request { method: Method::Get, path, body: None }).await.map_err(super::failed)?;
+    let config: Value = client
+        .ask(Request { method: Method::Get, path, body: None })
+        .await
+        .map_err(|error| super::failed(&error))?;
     let level = config.get("compatibilityLevel").and_then(Value::as_str).and_then(Level::read);
     Ok((before, level.unwrap_or_default()))
 }
@@ -216,7 +256,7 @@ fn print(
                     Outcome::Broken(why) => format!("this is no schema: {why}"),
                     Outcome::New | Outcome::Same | Outcome::Compatible(_) => continue,
                 };
-                let source = Source::new(&folder.join(&one.path).display().to_string(), "");
+                let source = Source::new(folder.join(&one.path).display().to_string(), "");
                 let finding = Diagnostic::error(
                     "W0703",
                     why,

@@ -143,8 +143,8 @@ async fn open(registry: &Registry) -> Result<(), CliError> {
 }
 
 /// What a registry did not do.
-fn failed(error: Error) -> CliError {
-    let exit = match &error {
+fn failed(error: &Error) -> CliError {
+    let exit = match error {
         Error::Unavailable(_) => Exit::Unreachable,
         Error::Unknown { .. } | Error::Refused { .. } | Error::Unusable(_) => Exit::No,
     };

@@ -46,7 +46,7 @@ pub(super) async fn run(
             let version = version.map(|version| format!("/versions/{version}")).unwrap_or_default();
             let path = format!("/subjects/{subject}{version}?permanent={permanent}");
             let request = Request { method: Method::Delete, path, body: None };
-            let deleted: Value = client.ask(request).await.map_err(failed)?;
+            let deleted: Value = client.ask(request).await.map_err(|error| failed(&error))?;
             if as_json {
                 print(&json!({ "schema": "weir.schema_deleted/v1", "deleted": deleted }), terminal)?;
             } else {
@@ -61,7 +61,7 @@ pub(super) async fn run(
 }
 
 async fn get(client: &Client, path: String) -> Result<Value, CliError> {
-    client.ask(Request { method: Method::Get, path, body: None }).await.map_err(failed)
+    client.ask(Request { method: Method::Get, path, body: None }).await.map_err(|error| failed(&error))
 }
 
 fn print(document: &Value, terminal: &mut Terminal) -> Result<(), CliError> {
@@ -174,7 +174,7 @@ async fn register(
         })?);
     }
     let body = SchemaText { schema: file.text, kind: file.kind, references: uses };
-    let (id, version) = client.place(subject, &body, true).await.map_err(failed)?;
+    let (id, version) = client.place(subject, &body, true).await.map_err(|error| failed(&error))?;
     if as_json {
         print(
             &json!({ "schema": "weir.schema_place/v1", "subject": subject, "version": version, "id": id }),
@@ -198,7 +198,7 @@ async fn compat(
     if let Some(level) = level {
         let body = json!({ "compatibility": level.as_str() }).to_string();
         let request = Request { method: Method::Put, path: path.clone(), body: Some(body.into()) };
-        let _: Value = client.ask(request).await.map_err(failed)?;
+        let _: Value = client.ask(request).await.map_err(|error| failed(&error))?;
     }
     let now = get(client, format!("{path}?defaultToGlobal=true")).await?;
     let now = now.get("compatibilityLevel").and_then(Value::as_str).unwrap_or_default();
@@ -247,12 +247,14 @@ pub(super) async fn registered(
     let versions: Vec<u32> = match client.ask(request).await {
         Ok(versions) => versions,
         Err(Error::Unknown { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(&error)),
     };
     let mut found = Vec::new();
     for version in versions {
-        let schema =
-            client.version(subject, crate::registry::Version::Number(version)).await.map_err(failed)?;
+        let schema = client
+            .version(subject, crate::registry::Version::Number(version))
+            .await
+            .map_err(|error| failed(&error))?;
         found.push((version, schema));
     }
     Ok(found)

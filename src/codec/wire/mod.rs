@@ -197,6 +197,14 @@ impl Wire {
         Ok(frame::write(current.id, &[], payload))
     }
 
+    /// The subject under which the schema of a file is found for a topic, and its text.
+    pub fn registers(&self, topic: &str) -> Option<(String, String)> {
+        match &self.0.write {
+            WriteBy::File { subject, text, .. } => Some((subject.of(topic), text.clone())),
+            WriteBy::Subject(..) => None,
+        }
+    }
+
     /// What values of a topic are written with.
     fn writer(&self, topic: &str) -> Result<Arc<Current>, Trouble> {
         let subject = match &self.0.write {

@@ -119,6 +119,13 @@ impl Route {
         }
     }
 
+    /// The subject under which it registers the schema of a file, and the schema's text; `None` where it does not, or a record
+    /// has a part in the topic's name.
+    pub fn registers(&self) -> Option<(String, String)> {
+        let Codec::Wire(wire) = &self.codec else { return None };
+        wire.registers(self.literal_topic()?)
+    }
+
     /// The record to produce; `None` where `when` is false. With an answer every failure is `invalid` (`answer`) and carries
     /// it, so that a replay of the dead letter starts here.
     pub fn render(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Trouble> {

@@ -8,6 +8,7 @@ pub(crate) mod kafka;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod metadata;
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod raw;
