@@ -363,7 +363,8 @@ async fn franz_go_registers_writes_and_reads_over_postgres() {
     stage.watched().all_committed(&stage.run, &[(0, 3)].into()).await;
     let (other, second) = Registry::start(&Run::new("registry-go-two"), &stage, Some(&store)).await;
     let read = go(&other.url(), "consume", &format!("{}.out", stage.topic));
-    let lines = (0..3).map(|n| format!("JSON {{\"cents\":{},\"id\":\"o-{n}\"}}\n", 9_007_199_254_740_993_u64 + n));
+    let lines =
+        (0..3).map(|n| format!("JSON {{\"cents\":{},\"id\":\"o-{n}\"}}\n", 9_007_199_254_740_993_u64 + n));
     assert_eq!(read, lines.collect::<String>());
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
     drop((own, second));

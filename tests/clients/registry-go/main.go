@@ -59,7 +59,8 @@ func produce(ctx context.Context, client *sr.Client, brokers, topic string) {
 
 	var serde sr.Serde
 	serde.Register(created.ID, order{}, sr.EncodeFn(json.Marshal))
-	producer := must(kgo.NewClient(kgo.SeedBrokers(brokers), kgo.DefaultProduceTopic(topic)))
+	producer := must(kgo.NewClient(kgo.SeedBrokers(brokers), kgo.DefaultProduceTopic(topic),
+		kgo.RecordPartitioner(kgo.ManualPartitioner())))
 	defer producer.Close()
 	for n := int64(0); n < 3; n++ {
 		value := serde.MustEncode(order{ID: fmt.Sprintf("o-%d", n), Cents: 9007199254740993 + n})
