@@ -125,7 +125,7 @@ pub struct Named {
 
 impl Registered {
     /// Bytes that it takes in a cache, about.
-    pub(super) fn weight(&self) -> u32 {
+    pub fn weight(&self) -> u32 {
         let references: usize = self.references.iter().map(|named| named.name.len() + named.text.len()).sum();
         u32::try_from(self.text.len() + references + 256).unwrap_or(u32::MAX)
     }

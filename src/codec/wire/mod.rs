@@ -24,8 +24,10 @@ use crate::registry::{Client, Error, Key, Named, SchemaType, Version};
 use compile::Reading;
 use current::{Current, Source, Subject};
 
-/// How many writers' schemas a stage keeps compiled, and how many subjects it writes.
-const KEPT: u64 = 1_000;
+/// Bytes of writers' schemas that a stage keeps compiled, by their texts.
+const KEPT: u64 = 16 << 20;
+/// How many subjects a stage writes and keeps at hand.
+const SUBJECTS: u64 = 1_000;
 
 /// What values are read by.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,9 +109,18 @@ struct Inner {
     write: WriteBy,
     /// What values are read by, where that is a subject's version.
     reader: Option<Arc<Subject>>,
-    /// By the writer's schema; each with the id of the reader's that it was made for.
-    readings: Cache<Key, (u32, Arc<Reading>)>,
+    /// By the writer's schema.
+    readings: Cache<Key, Made>,
     writers: Cache<String, Arc<Subject>>,
+}
+
+/// What reads one writer's values.
+#[derive(Clone)]
+struct Made {
+    /// The id of the reader's schema that it was made for; 0 where that does not change.
+    reader: u32,
+    reading: Arc<Reading>,
+    weight: u32,
 }
 
 impl fmt::Debug for Wire {
@@ -157,7 +168,8 @@ impl Wire {
             }
             ReadBy::Writer | ReadBy::File(_) => None,
         };
-        let (readings, writers) = (Cache::new(KEPT), Cache::new(KEPT));
+        let readings = Cache::builder().max_capacity(KEPT).weigher(|_, made: &Made| made.weight).build();
+        let writers = Cache::new(SUBJECTS);
         Wire(Arc::new(Inner { format, registry, read, write, reader, readings, writers }))
     }
 
@@ -178,7 +190,7 @@ impl Wire {
         };
         let made_for = reader.map_or(0, |reader| reader.id);
         match self.0.readings.get(&framed.key) {
-            Some((id, reading)) if id == made_for => Ok(reading.read(&framed)?),
+            Some(made) if made.reader == made_for => Ok(made.reading.read(&framed)?),
             _ => Err(self.missing(What::Writer(framed.key))),
         }
     }
@@ -256,8 +268,12 @@ impl Missing {
             Some((id, codec)) => (id, Some(codec)),
             None => (0, None),
         };
+        let mut weight = 1;
         let reading = match wire.0.registry.schema(key).await {
-            Ok(writer) => compile::reading(wire.0.format, writer, reader).await,
+            Ok(writer) => {
+                weight = writer.weight();
+                compile::reading(wire.0.format, writer, reader).await
+            }
             Err(Error::Unknown { since, message }) => {
                 return Err(Unfetched::Unknown(
                     since,
@@ -271,7 +287,7 @@ impl Missing {
                 return Err(Unfetched::NotNow(format!("asking for the schema with {key}: {error}")));
             }
         };
-        wire.0.readings.insert(key, (made_for, Arc::new(reading)));
+        wire.0.readings.insert(key, Made { reader: made_for, reading: Arc::new(reading), weight });
         Ok(())
     }
 }
