@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vrl::value::Value;
-use weir::codec::{Avro, Codec, Document, JsonSchema, Protobuf};
+use weir::codec::{Avro, Codec, Document, JsonSchema, Protobuf, Wide};
 use weir::telemetry::clock;
 
 const AVRO: &str = include_str!("../schemas/order.avsc");
@@ -45,14 +45,14 @@ fn main() {
 }
 
 fn decode(codec: &Codec, bytes: &Bytes) -> Value {
-    codec.decode(Some(bytes), &[]).unwrap()
+    codec.decode(Some(bytes), &[], Wide::Error).unwrap()
 }
 
 /// The order with a note so long that it has 512 bytes.
 fn fill(codec: &Codec) -> Bytes {
     let with = |length: usize| {
         let text = ORDER.replace("NOTE", &"n".repeat(length));
-        let value = Codec::Json.decode(Some(&text.into()), &[]).unwrap();
+        let value = Codec::Json.decode(Some(&text.into()), &[], Wide::Error).unwrap();
         codec.encode(&value, "t", 1 << 20).unwrap().unwrap()
     };
     let bare = with(0).len();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vrl::value::Value;
 
+use crate::event::json::Wide;
 use crate::outcome::{Code, Failure};
 use crate::schema::json::{Document, Schema};
 
@@ -47,8 +48,8 @@ impl JsonSchema {
     }
 
     /// Fails with code `decode`: no JSON; with code `schema`: not valid.
-    pub(super) fn decode(&self, bytes: &Bytes) -> Result<Value, Failure> {
-        let value = super::json::decode(bytes)?;
+    pub(super) fn decode(&self, bytes: &Bytes, wide: Wide) -> Result<Value, Failure> {
+        let value = super::json::decode(bytes, wide)?;
         self.check(bytes)?;
         Ok(value)
     }

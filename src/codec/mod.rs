@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use vrl::value::Value;
 
 use crate::event::Header;
+pub use crate::event::json::Wide;
 use crate::outcome::{Code, Failure};
 pub use crate::schema::json::Document;
 pub use avro::Avro;
@@ -102,26 +103,26 @@ impl Codec {
 
     /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode` or `schema`, or where a
     /// schema is not at hand.
-    pub fn decode(&self, value: Option<&Bytes>, headers: &[Header]) -> Result<Value, Trouble> {
+    pub fn decode(&self, value: Option<&Bytes>, headers: &[Header], wide: Wide) -> Result<Value, Trouble> {
         match (self, value) {
             (_, None) => Ok(Value::Null),
-            (Codec::Wire(wire), Some(value)) => wire.decode(value, headers),
-            (plain, Some(value)) => Ok(plain.read(value)?),
+            (Codec::Wire(wire), Some(value)) => wire.decode(value, headers, wide),
+            (plain, Some(value)) => Ok(plain.read(value, wide)?),
         }
     }
 
     /// Reads bytes that are no wire format.
-    fn read(&self, bytes: &Bytes) -> Result<Value, Failure> {
+    fn read(&self, bytes: &Bytes, wide: Wide) -> Result<Value, Failure> {
         match self {
-            Codec::Json => json::decode(bytes),
+            Codec::Json => json::decode(bytes, wide),
             Codec::Text => match Value::from_utf8_or_bytes(bytes.clone()) {
                 Value::Bytes(_) => Err(Failure::invalid(Code::Decode, "decoding text: not UTF-8")),
                 text => Ok(text),
             },
             Codec::Bytes => Ok(Value::Bytes(bytes.clone())),
-            Codec::JsonSchema(schema) => schema.decode(bytes),
+            Codec::JsonSchema(schema) => schema.decode(bytes, wide),
             Codec::Avro(avro) => avro.decode(bytes),
-            Codec::Protobuf(message) => message.decode(bytes),
+            Codec::Protobuf(message) => message.decode(bytes, wide),
             Codec::Wire(_) => Err(Failure::invalid(Code::Decode, "decoding: a wire format in another one")),
         }
     }
@@ -251,18 +252,18 @@ mod tests {
     #[test]
     fn each_format_reads_what_it_wrote() {
         let bytes = Bytes::from_static(b"\xff");
-        assert_eq!(Codec::Bytes.read(&bytes).unwrap(), Value::Bytes(bytes.clone()));
+        assert_eq!(Codec::Bytes.read(&bytes, Wide::Error).unwrap(), Value::Bytes(bytes.clone()));
         assert_eq!(Codec::Bytes.write(&Value::Bytes(bytes.clone()), 10).unwrap(), bytes);
         for format in [Codec::Json, Codec::Text] {
-            assert_eq!(format.read(&bytes).unwrap_err().code, Code::Decode);
+            assert_eq!(format.read(&bytes, Wide::Error).unwrap_err().code, Code::Decode);
         }
         let text = Value::from("é");
         for format in [Codec::Json, Codec::Text] {
             let written = format.encode(&text, "t", 10).unwrap();
-            assert_eq!(format.decode(written.as_ref(), &[]).unwrap(), text);
+            assert_eq!(format.decode(written.as_ref(), &[], Wide::Error).unwrap(), text);
         }
         for format in [Codec::Json, Codec::Text, Codec::Bytes] {
-            assert_eq!(format.decode(None, &[]).unwrap(), Value::Null);
+            assert_eq!(format.decode(None, &[], Wide::Error).unwrap(), Value::Null);
             assert_eq!(format.encode(&Value::Null, "t", 10).unwrap(), None);
             assert!(format.encode(&Value::from("0123456789x"), "t", 10).is_err());
         }

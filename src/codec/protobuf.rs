@@ -7,6 +7,7 @@ use bytes::Bytes;
 use vrl::value::Value;
 
 use super::Document;
+use crate::event::json::Wide;
 use crate::outcome::{Code, Failure};
 use crate::schema::protobuf::{Message, Schema, imports};
 
@@ -61,8 +62,8 @@ impl Protobuf {
     }
 
     /// Fails with code `decode`: bytes that are no such message.
-    pub(super) fn decode(&self, bytes: &[u8]) -> Result<Value, Failure> {
-        let read = self.message.read(bytes);
+    pub(super) fn decode(&self, bytes: &[u8], wide: Wide) -> Result<Value, Failure> {
+        let read = self.message.read_with(bytes, wide);
         read.map_err(|fault| Failure::invalid(Code::Decode, format!("decoding Protobuf: {fault}")))
     }
 
@@ -88,7 +89,8 @@ mod tests {
         assert_eq!(a.of("B").unwrap(), same.of("B").unwrap());
         assert_ne!(a, made(&format!("{text} ")));
         assert!(a.of("C").is_err());
-        let failed = (a.decode(b"\x08").unwrap_err(), a.encode(&Value::from("x"), 9).unwrap_err());
+        let failed =
+            (a.decode(b"\x08", Wide::Error).unwrap_err(), a.encode(&Value::from("x"), 9).unwrap_err());
         assert_eq!((failed.0.code, failed.1.code), (Code::Decode, Code::Schema));
         assert_eq!(failed.0.message, "decoding Protobuf: /n: the bytes end too early");
     }

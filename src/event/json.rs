@@ -11,15 +11,36 @@ use std::fmt;
 use std::io;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use vrl::value::{KeyString, ObjectMap, Value};
 
 /// Why bytes are not a value, or a value has no JSON form: one sentence, without the data itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(String);
+
+/// What becomes of an integer that no `i64` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "WideIntegers")]
+pub enum Wide {
+    /// An error: it would be another number.
+    #[default]
+    Error,
+    /// A text of its digits.
+    Text,
+}
+
+/// The same as [`parse`]; `wide` says what becomes of an integer that no `i64` holds.
+pub fn parse_with(bytes: &[u8], wide: Wide) -> Result<Value, JsonError> {
+    match (parse(bytes), wide) {
+        (Err(_), Wide::Text) => parse(&quoted(bytes)),
+        (parsed, _) => parsed,
+    }
+}
 
 /// Reads one JSON text: UTF-8, at most 128 levels deep, nothing after it but white space. Of a repeated key the last
 /// value counts. `1e999` is out of range and an error.
@@ -179,6 +200,27 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
 /// Whether a valid JSON text has an integer literal (no fraction, no exponent) that does not fit an `i64`.
 fn has_wide_integer(bytes: &[u8]) -> bool {
+    !wide_integers(bytes).is_empty()
+}
+
+/// The same text with such literals as strings. What is no JSON stays none.
+fn quoted(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    let mut done = 0;
+    for place in wide_integers(bytes) {
+        out.extend_from_slice(bytes.get(done..place.start).unwrap_or_default());
+        out.push(b'"');
+        out.extend_from_slice(bytes.get(place.clone()).unwrap_or_default());
+        out.push(b'"');
+        done = place.end;
+    }
+    out.extend_from_slice(bytes.get(done..).unwrap_or_default());
+    out
+}
+
+/// Where a JSON text has integer literals that do not fit an `i64`.
+fn wide_integers(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {
         rest = match first {
@@ -189,15 +231,22 @@ fn has_wide_integer(bytes: &[u8]) -> bool {
                 let (number, after) = rest.split_at(end.unwrap_or(rest.len()));
                 let is_integer = !number.iter().any(|b| matches!(b, b'.' | b'e' | b'E'));
                 let text = std::str::from_utf8(number).unwrap_or("");
-                if is_integer && text.parse::<i64>().is_err() {
-                    return true;
+                if is_integer && is_literal(number) && text.parse::<i64>().is_err() {
+                    let start = bytes.len() - rest.len();
+                    found.push(start..start + number.len());
                 }
                 after
             }
             _ => after,
         };
     }
-    false
+    found
+}
+
+/// Whether digits are an integer as JSON writes it: no zero before others, one minus at most.
+fn is_literal(number: &[u8]) -> bool {
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit)
 }
 
 fn skip_string(mut rest: &[u8]) -> &[u8] {
@@ -235,6 +284,20 @@ mod tests {
         assert_eq!(text(&parse(b"1e300").unwrap()), "1e+300");
         assert!(parse(br#"{"a": 1e30, "n": "123456789012345678901234567890"}"#).is_ok());
         assert!(parse(b"1e999").is_err());
+    }
+
+    #[test]
+    fn a_wide_integer_is_a_text_where_that_is_wanted() {
+        let parsed = |json: &str| parse_with(json.as_bytes(), Wide::Text).map(|value| text(&value));
+        let wide =
+            r#"{"a":18446744073709551615,"b":[-9223372036854775809,1,1e300],"c":"99999999999999999999"}"#;
+        let read = r#"{"a":"18446744073709551615","b":["-9223372036854775809",1,1e+300],"c":"99999999999999999999"}"#;
+        assert_eq!(parsed(wide).unwrap(), read);
+        for wrong in
+            ["{\"a\":18446744073709551615", "-", "--18446744073709551615", "018446744073709551615", "1 2"]
+        {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Turn<'_> {
         if let Body::Raw(raw) = &event.body
             && (stage.looks_into_payload || codec.validates())
         {
-            let value = codec.decode(raw.as_ref(), &event.headers)?;
+            let value = codec.decode(raw.as_ref(), &event.headers, stage.source.wide_integers)?;
             // Where nothing looks into it, it goes on as it came.
             if stage.looks_into_payload {
                 event.body = Body::Value(value);
@@ -451,9 +451,12 @@ impl Turn<'_> {
         let (event, codec) = (&self.job.work.event, &self.stage.source.codec);
         // Where decoding is what panicked, it does so again.
         let id = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &event.body {
-            Body::Raw(raw) => {
-                event_id(event, &codec.decode(raw.as_ref(), &event.headers).unwrap_or(Value::Null))
-            }
+            Body::Raw(raw) => event_id(
+                event,
+                &codec
+                    .decode(raw.as_ref(), &event.headers, self.stage.source.wide_integers)
+                    .unwrap_or(Value::Null),
+            ),
             Body::Value(value) => event_id(event, value),
         }));
         id.ok()

@@ -289,6 +289,7 @@ impl Compiler<'_, '_> {
             group,
             start,
             codec,
+            wide_integers: written.wide_integers,
             on_tombstone: written.on_tombstone,
             on_out_of_range: written.on_out_of_range,
         })
@@ -331,7 +332,7 @@ impl Compiler<'_, '_> {
     fn priority(&mut self, written: &pipeline::Stage, codec: Codec, path: &Path) -> Option<Option<Priority>> {
         let Some(text) = &written.priority else { return Some(None) };
         let base = self.written_at(path, "priority");
-        match Priority::compile(text, codec) {
+        match Priority::compile(text, codec, written.source.wide_integers) {
             Ok(priority) if priority.reads_response() => {
                 let label = self.document.label(&base, "no handler has been called yet");
                 let finding = Diagnostic::error(VALUES, "`priority` has no answer to look at", label);

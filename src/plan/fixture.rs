@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeadLetters, OnOutOfRange, OnTombstone, Order, Revision, Source, Stage, Start};
-use crate::codec::Codec;
+use crate::codec::{Codec, Wide};
 use crate::deliver::{judge, retry};
 use crate::handler::Handler;
 
@@ -25,6 +25,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
             group: "weir.orders".into(),
             start: Start::Earliest,
             codec: Codec::Json,
+            wide_integers: Wide::Error,
             on_tombstone: OnTombstone::Skip,
             on_out_of_range: OnOutOfRange::Pause,
         },

@@ -1,6 +1,6 @@
 //! `priority`: which of the records that a stage holds is worked on first. Evaluated where records are taken in, once each.
 
-use crate::codec::Codec;
+use crate::codec::{Codec, Wide};
 use crate::event::{Body, Event, Rank};
 use crate::plan::expr::{Expression, Finding, Surroundings, View};
 
@@ -9,12 +9,13 @@ use crate::plan::expr::{Expression, Finding, Surroundings, View};
 pub struct Priority {
     expression: Expression,
     codec: Codec,
+    wide: Wide,
 }
 
 impl Priority {
     /// Compiles it. Fails with all findings.
-    pub fn compile(source: &str, codec: Codec) -> Result<Priority, Vec<Finding>> {
-        Ok(Priority { expression: Expression::compile(source)?, codec })
+    pub fn compile(source: &str, codec: Codec, wide: Wide) -> Result<Priority, Vec<Finding>> {
+        Ok(Priority { expression: Expression::compile(source)?, codec, wide })
     }
 
     /// Whether it asks for the answer of a handler, which nobody has called yet.
@@ -32,7 +33,7 @@ impl Priority {
     fn evaluate(&self, event: &Event) -> Option<Rank> {
         let decoded = match &event.body {
             Body::Raw(raw) if self.expression.looks_into_payload() => {
-                let body = Body::Value(self.codec.decode(raw.as_ref(), &event.headers).ok()?);
+                let body = Body::Value(self.codec.decode(raw.as_ref(), &event.headers, self.wide).ok()?);
                 Some(Event { body, ..event.clone() })
             }
             Body::Raw(_) | Body::Value(_) => None,
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn it_comes_of_the_payload_a_header_or_the_topic() {
-        let priority = Priority::compile(".priority", Codec::Json).unwrap();
+        let priority = Priority::compile(".priority", Codec::Json, Wide::Error).unwrap();
         let of = |value: &str| priority.of(&event("t", value.as_bytes(), ""));
         for (word, rank) in
             [("critical", Rank::Critical), ("high", Rank::High), ("normal", Rank::Normal), ("low", Rank::Low)]
@@ -75,11 +76,12 @@ mod tests {
         for other in ["{\"priority\":\"URGENT\"}", "{\"priority\":1}", "{}", "not json", ""] {
             assert_eq!(of(other), None, "{other}");
         }
-        let by_header = Priority::compile("%headers.priority", Codec::Json).unwrap();
+        let by_header = Priority::compile("%headers.priority", Codec::Json, Wide::Error).unwrap();
         assert_eq!(by_header.of(&event("t", b"not json", "low")), Some(Rank::Low));
         let by_topic = Priority::compile(
             "if starts_with(string!(%topic), \"pay\") { \"high\" } else { \"low\" }",
             Codec::Json,
+            Wide::Error,
         );
         assert_eq!(by_topic.unwrap().of(&event("payments", b"", "")), Some(Rank::High));
         assert!(Rank::ALL.is_sorted());
@@ -93,7 +95,7 @@ mod tests {
         let ranked = move || {
             let text =
                 format!("x = .{}\nif x == null {{ \"low\" }} else {{ \"high\" }}", ["a"; 60].join("."));
-            let priority = Priority::compile(&text, Codec::Json).unwrap();
+            let priority = Priority::compile(&text, Codec::Json, Wide::Error).unwrap();
             let of = |value: &str| priority.of(&event("t", value.as_bytes(), ""));
             (of(&deep), of(&too_deep), of(&"9".repeat(100_000)))
         };

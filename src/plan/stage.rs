@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::codec::Codec;
+use crate::codec::{Codec, Wide};
 use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
@@ -123,6 +123,8 @@ pub struct Source {
     pub start: Start,
     /// How values are decoded.
     pub codec: Codec,
+    /// What becomes of an integer of JSON or Protobuf that no `i64` holds.
+    pub wide_integers: Wide,
     /// What becomes of null values.
     pub on_tombstone: OnTombstone,
     /// What becomes of an offset that is not in the log.

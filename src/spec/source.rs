@@ -7,7 +7,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::form::{TextOrBlock, text_or_block};
-use crate::codec::{Format, SchemaSpec};
+use crate::codec::{Format, SchemaSpec, Wide};
 use crate::deliver::judge::OnInvalid;
 
 /// Where a stage's records come from: a topic's name, or a block.
@@ -32,6 +32,8 @@ pub struct Spec {
     pub schema: Option<SchemaSpec>,
     /// What becomes of a record that does not decode.
     pub on_invalid: OnInvalid,
+    /// What becomes of an integer that no `i64` holds.
+    pub wide_integers: Wide,
     /// What becomes of null values.
     pub on_tombstone: OnTombstone,
     /// What becomes of a committed offset that is not in the log any more.
@@ -67,6 +69,10 @@ pub(crate) struct Block {
     /// What becomes of a record that does not decode: `dlq` (default), `pause` or `discard`.
     #[serde(default)]
     on_invalid: OnInvalid,
+    /// What becomes of an integer of JSON or Protobuf below -2^63 or above 2^63-1: `error` (default: the record is invalid) or `text`
+    /// (its digits).
+    #[serde(default)]
+    wide_integers: Wide,
     /// What becomes of null values: `skip` (default), `deliver` or `dlq`.
     #[serde(default)]
     on_tombstone: OnTombstone,
@@ -128,6 +134,7 @@ impl Spec {
             format: Format::default(),
             schema: None,
             on_invalid: OnInvalid::default(),
+            wide_integers: Wide::default(),
             on_tombstone: OnTombstone::default(),
             on_out_of_range: OnOutOfRange::default(),
         }
@@ -189,6 +196,7 @@ impl TextOrBlock for Spec {
             format: block.format,
             schema: block.schema,
             on_invalid: block.on_invalid,
+            wide_integers: block.wide_integers,
             on_tombstone: block.on_tombstone,
             on_out_of_range: block.on_out_of_range,
         })

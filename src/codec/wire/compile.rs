@@ -7,7 +7,7 @@ use vrl::value::Value;
 
 use super::frame::Framed;
 use crate::codec::avro::{self, Avro};
-use crate::codec::{Codec, Document, Format, JsonSchema, Protobuf};
+use crate::codec::{Codec, Document, Format, JsonSchema, Protobuf, Wide};
 use crate::outcome::{Code, Failure};
 use crate::registry::{Registered, SchemaType};
 use crate::schema::avro::Reader;
@@ -31,18 +31,23 @@ pub(super) enum Reading {
 
 impl Reading {
     /// Reads a payload.
-    pub(super) fn read(&self, framed: &Framed) -> Result<Value, Failure> {
+    pub(super) fn read(&self, framed: &Framed, wide: Wide) -> Result<Value, Failure> {
         match self {
             Reading::Avro(reader) => avro::read(reader, &framed.payload),
-            Reading::Plain(codec) => codec.read(&framed.payload),
-            Reading::Protobuf { writer, reader } => message(writer, reader.as_ref(), framed),
+            Reading::Plain(codec) => codec.read(&framed.payload, wide),
+            Reading::Protobuf { writer, reader } => message(writer, reader.as_ref(), framed, wide),
             Reading::Broken(why) => Err(Failure::invalid(Code::Decode, format!("decoding: {why}"))),
         }
     }
 }
 
 /// Reads a message: which one is said before it, or beside the GUID.
-fn message(writer: &Protobuf, reader: Option<&Protobuf>, framed: &Framed) -> Result<Value, Failure> {
+fn message(
+    writer: &Protobuf,
+    reader: Option<&Protobuf>,
+    framed: &Framed,
+    wide: Wide,
+) -> Result<Value, Failure> {
     let wrong = |why: String| Failure::invalid(Code::Decode, format!("reading the wire format: {why}"));
     let said = framed.beside.as_ref().unwrap_or(&framed.payload);
     let (places, rest) = read_indexes(said).map_err(|fault| wrong(fault.to_string()))?;
@@ -52,9 +57,9 @@ fn message(writer: &Protobuf, reader: Option<&Protobuf>, framed: &Framed) -> Res
         .schema()
         .at(&places)
         .map_err(|why| wrong(format!("the schema is another one: {why}")))?;
-    let Some(reader) = reader else { return writer.with(own).decode(payload) };
+    let Some(reader) = reader else { return writer.with(own).decode(payload, wide) };
     let same = reader.message().schema().message(Some(own.name()));
-    same.map_or_else(|_| reader.clone(), |message| reader.with(message)).decode(payload)
+    same.map_or_else(|_| reader.clone(), |message| reader.with(message)).decode(payload, wide)
 }
 
 /// What stands before payloads of a codec.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 use vrl::value::Value;
 
-use super::{Codec, Format, Trouble};
+use super::{Codec, Format, Trouble, Wide};
 use crate::event::Header;
 use crate::outcome::{Code, Failure};
 use crate::registry::{Client, Error, Key, Named, SchemaType, Version};
@@ -179,7 +179,7 @@ impl Wire {
     }
 
     /// Fails with code `decode` or `schema`, or where a schema is not at hand.
-    pub(super) fn decode(&self, value: &Bytes, headers: &[Header]) -> Result<Value, Trouble> {
+    pub(super) fn decode(&self, value: &Bytes, headers: &[Header], wide: Wide) -> Result<Value, Trouble> {
         let framed = frame::read(value, headers)?;
         let reader = match &self.0.reader {
             Some(subject) => match subject.get() {
@@ -190,7 +190,7 @@ impl Wire {
         };
         let made_for = reader.map_or(0, |reader| reader.id);
         match self.0.readings.get(&framed.key) {
-            Some(made) if made.reader == made_for => Ok(made.reading.read(&framed)?),
+            Some(made) if made.reader == made_for => Ok(made.reading.read(&framed, wide)?),
             _ => Err(self.missing(What::Writer(framed.key))),
         }
     }
@@ -205,7 +205,7 @@ impl Wire {
     /// The frame of the topic's schema around a payload that is written already, where its schema takes it.
     pub fn frame(&self, payload: &Bytes, topic: &str) -> Result<Bytes, Trouble> {
         let current = self.writer(topic)?;
-        current.codec.read(payload)?;
+        current.codec.read(payload, Wide::Text)?;
         Ok(frame::write(current.id, &[], payload))
     }
 

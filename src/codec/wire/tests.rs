@@ -30,7 +30,7 @@ fn avro(registry: Client, read: ReadBy) -> Codec {
 /// Decodes, fetching what is missing.
 async fn decode(codec: &Codec, bytes: &Bytes) -> Result<Value, Result<Failure, Unfetched>> {
     for _ in 0..3 {
-        match codec.decode(Some(bytes), &[]) {
+        match codec.decode(Some(bytes), &[], Wide::Error) {
             Ok(value) => return Ok(value),
             Err(Trouble::Failed(failure)) => return Err(Ok(failure)),
             Err(Trouble::Missing(missing)) => missing.fetch().await.map_err(Err)?,

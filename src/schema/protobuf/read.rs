@@ -10,6 +10,7 @@ use super::MAX_DEPTH;
 use super::known;
 use super::types::{Field, Kind, Known, Label, Message, MessageId, Type, Types};
 use super::wire::{Input, Tag, Wire, of_zigzag};
+use crate::event::json::Wide;
 use crate::schema::{Fault, number};
 
 /// How many values a message may stand for, where eight for each of its bytes are fewer or more: fields that are not there
@@ -23,9 +24,17 @@ impl Message {
     /// What is wrong, and where: bytes that end too early, lengths, numbers and types that are out of range or none, text
     /// that is no UTF-8, what has no exact form as a value, what is deeper than 100 levels, a required field that is missing.
     pub fn read(&self, bytes: &[u8]) -> Result<Value, Fault> {
+        self.read_with(bytes, Wide::Error)
+    }
+
+    /// The same; `wide` says what becomes of an unsigned integer that no `i64` holds.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn read_with(&self, bytes: &[u8], wide: Wide) -> Result<Value, Fault> {
         let left = bytes.len().saturating_mul(8).clamp(*VALUES.start(), *VALUES.end());
         let left = left.max(bytes.len().saturating_mul(2));
-        Read { types: self.schema.types(), left }.message(self.id, bytes, 0)
+        Read { types: self.schema.types(), left, wide }.message(self.id, bytes, 0)
     }
 }
 
@@ -33,6 +42,7 @@ pub(super) struct Read<'t> {
     pub(super) types: &'t Types,
     /// How many values may still come.
     left: usize,
+    wide: Wide,
 }
 
 /// What has been found of a field.
@@ -283,6 +293,7 @@ impl<'t> Read<'t> {
             }
             Kind::Uint64 | Kind::Fixed64 => match i64::try_from(bits) {
                 Ok(number) => Value::Integer(number),
+                Err(_) if self.wide == Wide::Text => Value::from(bits.to_string()),
                 Err(_) => {
                     return Err(Fault::new(format!("it is above {}, and would be another number", i64::MAX)));
                 }

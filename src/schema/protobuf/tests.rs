@@ -195,6 +195,8 @@ fn fields_have_defaults_or_are_left_out() {
     let big = order.write(&value(r#"{"big":"18446744073709551615"}"#), 100).unwrap();
     let fault = order.read(&big).unwrap_err().to_string();
     assert_eq!(fault, "/big: it is above 9223372036854775807, and would be another number");
+    let read = order.read_with(&big, crate::event::json::Wide::Text).unwrap();
+    assert_eq!(member(&read, "big").unwrap().to_string(), "\"18446744073709551615\"");
     let unknown =
         [&b"\xf8\x07\x05\xfa\x07\x01x"[..], &order.write(&value(r#"{"id":"a"}"#), 100).unwrap()].concat();
     let known = order.read(&unknown).unwrap();
