@@ -145,6 +145,8 @@ codes! {
     Disabled = 23, "disabled";
     /// The process did not survive two attempts at this record.
     Crashed = 24, "crashed";
+    /// What is published does not fit its schema, where no handler has answered.
+    Output = 25, "output";
 }
 
 impl Code {

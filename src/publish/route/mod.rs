@@ -126,10 +126,18 @@ impl Route {
         wire.registers(self.literal_topic()?)
     }
 
-    /// The record to produce; `None` where `when` is false. With an answer every failure is `invalid` (`answer`) and carries
+    /// The record to produce; `None` where `when` is false. A value that its schema does not take is `invalid` (`output`). With an answer every failure is `invalid` (`answer`) and carries
     /// it, so that a replay of the dead letter starts here.
     pub fn render(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Trouble> {
-        let Some(answer) = inputs.answer else { return self.record(view, inputs) };
+        let Some(answer) = inputs.answer else {
+            return self.record(view, inputs).map_err(|trouble| match trouble {
+                // `on_invalid` is about what comes in.
+                Trouble::Failed(failure) if failure.code == Code::Schema => {
+                    Trouble::Failed(Failure { code: Code::Output, ..failure })
+                }
+                other => other,
+            });
+        };
         let readable = |answer| if self.reads_response_body { answer_body(answer).map(drop) } else { Ok(()) };
         readable(answer)
             .map_err(|what| Failure::invalid(Code::Answer, what).into())

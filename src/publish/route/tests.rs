@@ -471,7 +471,7 @@ fn a_schema_decides_what_is_written() {
     let wrong = render(&of_event, &event(r#"{"n": "one"}"#), None).map_err(failed).unwrap_err();
     assert_eq!(
         (wrong.code, wrong.message.as_str()),
-        (Code::Schema, "encoding Avro: /n: expected long, got string")
+        (Code::Output, "encoding Avro: /n: expected long, got string")
     );
 
     let of_answer = route(spec(None), true);

@@ -138,6 +138,7 @@ pub(super) const DEAD_LETTER_PAIRS: &[(Reason, Code)] = &[
     (Reason::Invalid, Code::TooLarge),
     (Reason::Invalid, Code::Tombstone),
     (Reason::Invalid, Code::Answer),
+    (Reason::Invalid, Code::Output),
     (Reason::Invalid, Code::Crashed),
     (Reason::Rejected, Code::UnexpectedStatus),
     (Reason::Rejected, Code::Status),
