@@ -12,8 +12,8 @@ use weir::codec::{Avro, Codec, Document, JsonSchema, Protobuf, Wide};
 use weir::telemetry::clock;
 
 const AVRO: &str = include_str!("../schemas/order.avsc");
-const JSON: &str = include_str!("../schemas/order.json");
-const PROTO: &str = include_str!("../schemas/order.proto");
+const JSON: &str = include_str!("../schemas/order.schema.json");
+const PROTO: &str = include_str!("../schemas/summary.proto");
 /// The same order in each language; the notes fill it up to 512 bytes of Avro.
 const ORDER: &str = r#"{"id":"o-4711","customer":{"id":"c-1042","email":"ada@example.com","card":"4111111111111111"},
     "status":"PAID","total":{"cents":9007199254740993,"currency":"EUR"},"placed_at":"2026-11-21T09:41:02.118Z",
@@ -27,9 +27,9 @@ fn main() {
         ("json, parsed only", Codec::Json),
         (
             "json schema",
-            Codec::JsonSchema(JsonSchema::new(document("order.json", JSON), Vec::new()).unwrap()),
+            Codec::JsonSchema(JsonSchema::new(document("order.schema.json", JSON), Vec::new()).unwrap()),
         ),
-        ("protobuf", Codec::Protobuf(Protobuf::new(document("order.proto", PROTO), Vec::new()).unwrap())),
+        ("protobuf", Codec::Protobuf(Protobuf::new(document("summary.proto", PROTO), Vec::new()).unwrap())),
     ];
     println!("{:<18} {:>6} {:>14} {:>14}", "format", "bytes", "decoded/s", "encoded/s");
     for (name, codec) in &codecs {
