@@ -87,7 +87,7 @@ pub fn routes(server: Arc<Server>) -> Router {
         .route("/compatibility/subjects/{subject}/versions/{version}", post(compatible_with))
         .route("/config", get(global_config).put(set_global_config).delete(delete_global_config))
         .route("/config/{subject}", get(config).put(set_config).delete(delete_config))
-        .route("/mode", get(global_mode).put(set_global_mode))
+        .route("/mode", get(global_mode).put(set_global_mode).delete(delete_global_mode))
         .route("/mode/{subject}", get(mode).put(set_mode).merge(delete(delete_mode)))
         .fallback(|| async {
             (StatusCode::NOT_FOUND, json(&json!({ "error_code": 404, "message": "HTTP 404 Not Found" })))
@@ -334,6 +334,12 @@ async fn global_mode(State(server): Shared) -> Answer {
 
 async fn set_global_mode(State(server): Shared, body: Bytes) -> Answer {
     put_mode(&server, GLOBAL, &body).await
+}
+
+async fn delete_global_mode(State(server): Shared) -> Answer {
+    let mode = server.own_mode(GLOBAL).await?.unwrap_or(Mode::ReadWrite);
+    server.set_mode(GLOBAL, None).await?;
+    fine(&json!({ "mode": mode.as_str() }))
 }
 
 async fn mode(State(server): Shared, Path(subject): Path<String>, Query(asks): Asks) -> Answer {

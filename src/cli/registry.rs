@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,9 +17,9 @@ use super::exit::{CliError, Exit};
 use super::load::place;
 use crate::api;
 use crate::handler::Problem;
-use crate::handler::webhook::{Auth, Site, SiteSpec, TlsSpec};
+use crate::handler::webhook::{Auth, Site, SiteSpec, TlsSpec, Unasked};
 use crate::registry::server::{SeedFile, Server};
-use crate::registry::{Client, MAX_REPLY, Method, Reply, Request, Transport};
+use crate::registry::{Client, MAX_REPLY, Method, Reply, Request, Transport, Unanswered};
 use crate::settings::{Resolved, read_below};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::runtime::{self, RegistryTls, Remote};
@@ -27,6 +28,8 @@ use crate::store::{Store, StoreError};
 
 /// What is wrong with the `registry` block.
 const REGISTRY: &str = "W0702";
+/// What one question to the embedded registry may take.
+const WITHIN: Duration = Duration::from_secs(10);
 /// What bodies of requests are.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -104,9 +107,13 @@ impl fmt::Debug for Remotely {
 }
 
 impl Transport for Remotely {
-    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, String>> {
+    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, Unanswered>> {
         Box::pin(async move {
-            let answer = self.0.ask(&method(request.method), &request.path, request.body, MAX_REPLY).await?;
+            let answer = self.0.ask(&method(request.method), &request.path, request.body, MAX_REPLY).await;
+            let answer = answer.map_err(|unasked| match unasked {
+                Unasked::TooLong => Unanswered::TooLong,
+                Unasked::Not(why) => Unanswered::Not(why),
+            })?;
             Ok(Reply { status: answer.status, body: Bytes::clone(&answer.body) })
         })
     }
@@ -175,21 +182,23 @@ impl Embedded {
 }
 
 impl Transport for Embedded {
-    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, String>> {
+    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, Unanswered>> {
         Box::pin(async move {
-            let Some((_, router)) = self.open.get() else {
-                return Err("the embedded registry is not open".to_owned());
-            };
-            let failed = |error: &dyn fmt::Display| format!("asking the embedded registry: {error}");
-            let method = method(request.method);
+            let failed =
+                |why: &dyn fmt::Display| Unanswered::Not(format!("asking the embedded registry: {why}"));
+            let Some((_, router)) = self.open.get() else { return Err(failed(&"it is not open")) };
             let body = Body::from(request.body.unwrap_or_default());
-            let request = http::Request::builder().method(method).uri(request.path).body(body);
+            let request =
+                http::Request::builder().method(method(request.method)).uri(request.path).body(body);
             let request = request.map_err(|error| failed(&error))?;
-            // It has no error of its own.
-            let response = router.clone().oneshot(request).await.map_err(|never| failed(&never))?;
-            let status = response.status().as_u16();
-            let body = axum::body::to_bytes(response.into_body(), MAX_REPLY).await;
-            Ok(Reply { status, body: body.map_err(|error| failed(&error))? })
+            let answered = async {
+                // It has no error of its own.
+                let response = router.clone().oneshot(request).await.map_err(|never| failed(&never))?;
+                let status = response.status().as_u16();
+                let body = axum::body::to_bytes(response.into_body(), MAX_REPLY).await;
+                Ok(Reply { status, body: body.map_err(|_| Unanswered::TooLong)? })
+            };
+            tokio::time::timeout(WITHIN, answered).await.map_err(|_| failed(&"no answer within 10s"))?
         })
     }
 
@@ -201,6 +210,7 @@ impl Transport for Embedded {
 /// The schemas of a folder; none where it is not there.
 pub(super) fn files(folder: &FilePath) -> Vec<SeedFile> {
     let mut files = Vec::new();
+    let Ok(root) = folder.canonicalize() else { return files };
     let mut open = vec![(PathBuf::new(), 0)];
     while let Some((below, depth)) = open.pop() {
         let Ok(entries) = std::fs::read_dir(folder.join(&below)) else { continue };
@@ -209,7 +219,8 @@ pub(super) fn files(folder: &FilePath) -> Vec<SeedFile> {
             let hidden = entry.file_name().to_str().is_none_or(|name| name.starts_with('.'));
             let Some(name) = path.to_str().filter(|_| !hidden && files.len() < MAX_FILES) else { continue };
             if entry.path().is_dir() {
-                if depth < MAX_DEPTH {
+                let inside = entry.path().canonicalize().is_ok_and(|path| path.starts_with(&root));
+                if depth < MAX_DEPTH && inside {
                     open.push((path, depth + 1));
                 }
                 continue;

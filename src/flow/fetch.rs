@@ -57,12 +57,18 @@ impl Turn<'_> {
         let written = self.job.work.event.origin.timestamp.and_then(|millis| u64::try_from(millis).ok());
         written.is_none_or(|millis| {
             let written = UNIX_EPOCH + Duration::from_millis(millis);
-            now.duration_since(written).is_ok_and(|age| age < GRACE) || written > now
+            // A clock that is a little ahead; what lies in the future says nothing.
+            now.duration_since(written).map_or_else(|ahead| ahead.duration() < GRACE, |age| age < GRACE)
         })
     }
 }
 
 impl Without {
+    /// Schemas are fetched and gone again at once: too many for what is kept. The record comes again.
+    pub(super) fn later(progress: &Progress) -> Without {
+        Without::Verdict(Verdict::Again { due: now().mono + AGAIN, progress: progress.clone() })
+    }
+
     /// The pass that ends with it, before anything was delivered.
     pub(super) async fn into_pass(self, turn: &Turn<'_>, attempts: u32) -> Pass {
         match self {

@@ -19,13 +19,10 @@ use crate::outcome::{
     Answer, Code, Failure, Filter, HoldCause, Outcome, Owed, Parts, Progress, Reason, Verdict,
 };
 use crate::plan::{OnTombstone, Stage};
-use crate::publish::route::{self, Inputs};
+use crate::publish::route::{self, Inputs, Route};
 use crate::telemetry::clock::{self, both as now};
 use crate::telemetry::metrics::{Anomaly, AttemptResult};
 use crate::transform::Emit;
-
-/// Schemas that are fetched and gone again at once.
-const OVER_AND_OVER: &str = "fetching schemas: they are not at hand for long enough to be used";
 
 /// What one pass came to.
 #[derive(Debug)]
@@ -110,7 +107,7 @@ impl Turn<'_> {
                 Err(Trouble::Missing(missing)) => self.fetch(&missing, progress).await?,
             }
         }
-        Err(failed(Failure::invalid(Code::UnknownSchema, OVER_AND_OVER)))
+        Err(Without::later(progress))
     }
 
     /// The wait before the first attempt, where the file asks for one and it has not been waited yet. A probe, and the lone
@@ -194,6 +191,12 @@ impl Turn<'_> {
     async fn deliver(&self, events: &[Event], id: Option<&str>, mut progress: Progress) -> Pass {
         if let Some(pass) = self.wait_first(&progress) {
             return pass;
+        }
+        // Before the handler is asked: what it has accepted and Kafka has not is asked again by another process.
+        for missing in self.stage.publish.iter().filter_map(Route::missing) {
+            if let Err(without) = self.fetch(&missing, &progress).await {
+                return without.into_pass(self, progress.attempts).await;
+            }
         }
         let first = progress.parts.as_ref().map_or(0, |parts| parts.next);
         let (mut accepted, mut published) = (false, 0);
@@ -340,7 +343,7 @@ impl Turn<'_> {
                 Err(Trouble::Missing(missing)) => self.fetch(&missing, progress).await?,
             }
         }
-        Err(failed(Failure::invalid(Code::UnknownSchema, OVER_AND_OVER)))
+        Err(Without::later(progress))
     }
 
     /// Writes what no earlier pass has written, and waits for every acknowledgement. In a stage without a handler the next

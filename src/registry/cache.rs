@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::words::Key;
@@ -29,7 +30,10 @@ pub(super) struct Miss {
 
 impl Unknown {
     pub(super) fn new() -> Unknown {
-        Unknown(Cache::builder().max_capacity(MOST).time_to_idle(REMEMBERED).build())
+        Unknown({
+            let lru = EvictionPolicy::lru();
+            Cache::builder().max_capacity(MOST).time_to_idle(REMEMBERED).eviction_policy(lru).build()
+        })
     }
 
     /// What is known of it; `None` where the registry is to be asked.

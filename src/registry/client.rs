@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::cache::Unknown;
 use super::references::{self, Uncollected};
-use super::transport::{Method, Request, Transport, segment};
+use super::transport::{MAX_REPLY, Method, Reply, Request, Transport, Unanswered, segment};
 use super::words::{Key, Reference, Registered, SchemaText, SchemaType, hyphened};
 use crate::telemetry::clock;
 
@@ -92,7 +92,7 @@ pub enum Error {
 struct Found {
     schema: String,
     #[serde(rename = "schemaType", default)]
-    kind: SchemaType,
+    kind: Option<String>,
     #[serde(default)]
     references: Option<Vec<Reference>>,
     #[serde(default)]
@@ -175,17 +175,31 @@ impl Client {
         let body = serde_json::to_vec(schema)
             .map_err(|error| Error::Unusable(format!("writing the schema: {error}")))?;
         let post = |path: String| Request { method: Method::Post, path, body: Some(body.clone().into()) };
-        let registered = match register {
-            true => Some(self.ask::<Identified>(post(format!("{subject}/versions"))).await?.id),
-            false => None,
-        };
+        // Who may only read, finds what is there all the same.
+        match self.ask::<Placed>(post(subject.clone())).await {
+            Ok(placed) => return Ok((placed.id, placed.version)),
+            Err(Error::Unknown { .. }) if register => {}
+            Err(error) => return Err(error),
+        }
+        let Identified { id } = self.ask(post(format!("{subject}/versions"))).await?;
         let placed: Placed = self.ask(post(subject)).await?;
-        Ok((registered.unwrap_or(placed.id), placed.version))
+        Ok((id, placed.version))
     }
 
     /// Any request, and its answer as JSON.
     pub async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
-        let reply = self.0.transport.ask(request).await.map_err(Error::Unavailable)?;
+        let reply = self.reply(request).await?;
+        self.read(&reply)
+    }
+
+    async fn reply(&self, request: Request) -> Result<Reply, Error> {
+        self.0.transport.ask(request).await.map_err(|unanswered| match unanswered {
+            Unanswered::Not(why) => Error::Unavailable(why),
+            Unanswered::TooLong => Error::Unusable(format!("the answer is longer than {MAX_REPLY} bytes")),
+        })
+    }
+
+    fn read<T: DeserializeOwned>(&self, reply: &Reply) -> Result<T, Error> {
         let shown = || self.0.transport.shown();
         if (200..300).contains(&reply.status) {
             let read = serde_json::from_slice(&reply.body);
@@ -230,7 +244,23 @@ impl Client {
             Key::Id(id) => format!("/schemas/ids/{id}"),
             Key::Guid(guid) => format!("/schemas/guids/{}", hyphened(guid)),
         };
-        let found: Found = self.get(path).await?;
+        let unknown = |message: String| Error::Unknown { since: clock::now(), message };
+        if matches!(key, Key::Id(id) if i32::try_from(id).is_err()) {
+            // Registries count in 32 bits with a sign, and have no path for others.
+            return Err(unknown("no schema has an id above 2147483647".to_owned()));
+        }
+        let reply = self.reply(Request { method: Method::Get, path, body: None }).await?;
+        // An old registry has no path for GUIDs; whoever has one for the types of schemas is a registry all the same.
+        let bare = reply.status == 404
+            && serde_json::from_slice::<Problem>(&reply.body).is_ok_and(|p| p.error_code == 404);
+        if bare && self.get::<serde_json::Value>("/schemas/types".to_owned()).await.is_ok() {
+            return Err(unknown(format!("this registry has no schema by {key}")));
+        }
+        let found: Found = match self.read(&reply) {
+            // What it says of a schema that is there is about that schema.
+            Err(Error::Refused { message, .. }) => return Err(Error::Unusable(message)),
+            other => other?,
+        };
         let registered = self.complete(found).await?;
         let id = match key {
             Key::Id(id) => id,
@@ -262,10 +292,18 @@ impl Client {
             Uncollected::TooMuch(why) => Error::Unusable(why),
             Uncollected::Other(error) => error,
         })?;
+        let kind = match found.kind.as_deref() {
+            None | Some("AVRO") => SchemaType::Avro,
+            Some("JSON") => SchemaType::Json,
+            Some("PROTOBUF") => SchemaType::Protobuf,
+            Some(other) => {
+                return Err(Error::Unusable(format!("Weir knows no schemas of type `{}`", printable(other))));
+            }
+        };
         Ok(Registered {
             id: found.id.unwrap_or_default(),
             version: found.version,
-            kind: found.kind,
+            kind,
             text: found.schema,
             references,
         })

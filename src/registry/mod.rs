@@ -14,5 +14,6 @@ pub(crate) mod testing;
 mod tests;
 
 pub use client::{Client, Error, Version};
-pub use transport::{MAX_REPLY, Method, Reply, Request, Transport, segment};
+pub use references::mentions;
+pub use transport::{MAX_REPLY, Method, Reply, Request, Transport, Unanswered, segment};
 pub use words::{Key, Named, Reference, Registered, SchemaText, SchemaType};

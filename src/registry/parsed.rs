@@ -46,10 +46,11 @@ impl Parsed {
         match kind {
             SchemaType::Avro => {
                 let texts: Vec<&str> = references.iter().map(|named| named.text.as_str()).collect();
+                let text = text.trim();
                 // A name of a primitive type may come without the quotes of JSON.
                 let quoted =
                     if text.starts_with(['{', '[', '"']) { None } else { Some(Json::from(text).to_string()) };
-                let text = quoted.as_deref().unwrap_or(text.trim());
+                let text = quoted.as_deref().unwrap_or(text);
                 let schema = avro::Schema::parse(text, &texts)?;
                 let json = read(text)?;
                 Ok(Parsed::of(kind, json.to_string(), &sorted(&json), uses, Shape::Avro(schema)))

@@ -26,6 +26,13 @@ enum Step {
     Close(Named),
 }
 
+/// Whether a text refers to a schema of this name: it stands in it in quotes, perhaps without its namespace, perhaps with more
+/// behind it.
+pub fn mentions(text: &str, name: &str) -> bool {
+    let short = if name.contains(['/', '#']) { name } else { name.rsplit('.').next().unwrap_or(name) };
+    text.contains(&format!("\"{name}")) || text.contains(&format!("\"{short}\""))
+}
+
 /// A text, and what it uses.
 pub(super) type Fetched<'a, E> = BoxFuture<'a, Result<(String, Vec<Reference>), E>>;
 

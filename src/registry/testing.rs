@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use super::{Client, Method, Reply, Request, Transport};
+use super::{Client, Method, Reply, Request, Transport, Unanswered};
 
 /// Answers by method and path; 404 with code 40403 for what it does not have.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Fake {
         (Arc::clone(&fake), Client::new(fake))
     }
 
-    /// `GET /schemas/ids/7`, or another line of method and path.
+    /// `GET /schemas/ids/7`, or another line of method and path; status 0 is none, 1 is too much.
     #[expect(clippy::needless_pass_by_value, reason = "a text, or JSON made where it is called")]
     pub(crate) fn answer(&self, line: &str, status: u16, body: impl ToString) {
         self.answers.lock().unwrap().insert(line.to_owned(), (status, body.to_string()));
@@ -42,7 +42,7 @@ impl Fake {
 }
 
 impl Transport for Fake {
-    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, String>> {
+    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, Unanswered>> {
         Box::pin(async move {
             let method = match request.method {
                 Method::Get => "GET",
@@ -57,7 +57,13 @@ impl Transport for Fake {
             let known = self.answers.lock().unwrap().get(&line).cloned();
             let (status, body) =
                 known.unwrap_or((404, r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned()));
-            if status == 0 { Err(body) } else { Ok(Reply { status, body: Bytes::from(body) }) }
+            if status == 0 {
+                Err(Unanswered::Not(body))
+            } else if status == 1 {
+                Err(Unanswered::TooLong)
+            } else {
+                Ok(Reply { status, body: Bytes::from(body) })
+            }
         })
     }
 

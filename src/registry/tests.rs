@@ -52,6 +52,29 @@ async fn s9_what_is_not_known_is_not_asked_for_again_at_once_and_an_outage_is_no
     assert_eq!(client.schema(Key::Id(8)).await.unwrap().kind, SchemaType::Json, "nothing of it was kept");
 }
 
+/// S9, B-02, F-73: else one record would hold its stage for good.
+#[tokio::test]
+async fn s9_what_no_registry_can_have_or_give_is_the_records_matter() {
+    let (fake, client) = Fake::new();
+    let of = async |key: Key| client.schema(key).await.unwrap_err();
+    assert!(matches!(of(Key::Id(u32::MAX)).await, Error::Unknown { .. }));
+    assert_eq!(fake.asked.lock().unwrap().len(), 0);
+    let guid = "GET /schemas/guids/00000000-0000-0000-0000-000000000007";
+    fake.answer(guid, 404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#);
+    assert!(matches!(of(Key::Guid(7)).await, Error::Unavailable(_)), "it may be no registry at all");
+    fake.answer("GET /schemas/types", 200, r#"["AVRO"]"#);
+    assert!(matches!(of(Key::Guid(7)).await, Error::Unknown { .. }));
+    for (status, body) in [
+        (1, "50 MB".to_owned()),
+        (200, json!({ "schema": "x", "schemaType": "THRIFT" }).to_string()),
+        (422, json!({ "error_code": 42201, "message": "stored badly" }).to_string()),
+    ] {
+        fake.answer("GET /schemas/ids/9", status, &body);
+        let error = of(Key::Id(9)).await;
+        assert!(matches!(error, Error::Unusable(_)), "{body}: {error:?}");
+    }
+}
+
 #[tokio::test]
 async fn references_come_each_after_those_that_it_uses_and_circles_end() {
     let (fake, client) = Fake::new();
@@ -102,7 +125,12 @@ async fn schemas_that_use_ever_more_schemas_are_refused() {
 #[tokio::test]
 async fn a_place_is_looked_up_or_made() {
     let (fake, client) = Fake::new();
-    let text = SchemaText { schema: "\"long\"".to_owned(), kind: SchemaType::Avro, references: Vec::new() };
+    let text = SchemaText {
+        schema: "\"long\"".to_owned(),
+        kind: SchemaType::Avro,
+        references: Vec::new(),
+        ..SchemaText::default()
+    };
     assert!(matches!(client.place("a b", &text, false).await.unwrap_err(), Error::Unknown { .. }));
     fake.answer(
         "POST /subjects/a%20b/versions",
@@ -111,9 +139,10 @@ async fn a_place_is_looked_up_or_made() {
     );
     let error = client.place("a b", &text, true).await.unwrap_err();
     assert_eq!(error, Error::Refused { code: 409, message: "incompatible with 1".to_owned() });
-    fake.answer("POST /subjects/a%20b/versions", 200, json!({ "id": 4 }));
     fake.answer("POST /subjects/a%20b", 200, json!({ "id": 4, "version": 2, "subject": "a b" }));
+    fake.asked.lock().unwrap().clear();
     assert_eq!(client.place("a b", &text, true).await.unwrap(), (4, 2));
+    assert_eq!(fake.count("POST /subjects/a%20b/versions"), 0, "who may only read finds it too");
     fake.answer(
         "GET /subjects/a/versions/latest",
         200,

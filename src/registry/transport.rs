@@ -43,10 +43,19 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// One sentence without secrets.
+    Not(String),
+    /// There is one, of more than [`MAX_REPLY`] bytes.
+    TooLong,
+}
+
 /// Carries requests to a registry. Each ends within a time of its own.
 pub trait Transport: Send + Sync + std::fmt::Debug {
-    /// Asks and hears the answer, of whatever status. Fails with one sentence without secrets where there is none.
-    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, String>>;
+    /// Asks and hears the answer, of whatever status.
+    fn ask(&self, request: Request) -> BoxFuture<'_, Result<Reply, Unanswered>>;
 
     /// Which registry it is, for people: a URL without secrets, or `embedded`.
     fn shown(&self) -> String;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The language of a schema. What a registry leaves out is Avro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -56,16 +56,29 @@ pub struct Reference {
 }
 
 /// A schema as it is sent: the body of a registration, a look-up or a comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SchemaText {
     /// The text.
     pub schema: String,
     /// Its language.
-    #[serde(rename = "schemaType", default, skip_serializing_if = "SchemaType::is_default")]
+    #[serde(
+        rename = "schemaType",
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "SchemaType::is_default"
+    )]
     pub kind: SchemaType,
     /// What it uses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
+    /// Rules of which this registry runs none.
+    #[serde(rename = "ruleSet", default, skip_serializing)]
+    pub rules: Option<serde_json::Value>,
+}
+
+/// A null is what is left out.
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Which schema a record is written with.

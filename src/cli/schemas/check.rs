@@ -115,12 +115,16 @@ pub(super) fn run(
         };
         crate::cli::run::block_on(done)??;
     } else {
-        let (then, _) = ordered(of_revision(folder, &args.against)?);
+        let (then, unread) = ordered(of_revision(folder, &args.against)?);
+        if let Some((path, why)) = unread.first() {
+            let what = format!("{path} of {} is no schema: {why}", args.against);
+            return Err(CliError::new(Exit::No, what));
+        }
         let level = args.mode.unwrap_or_default();
         for one in chosen {
             let before = then.iter().find(|before| before.file.path == one.file.path);
-            let before =
-                before.and_then(|before| Some(vec![Before { version: 1, parsed: parse(before).ok()? }]));
+            let before = before.map(|before| parse(before).map(|parsed| vec![Before { version: 1, parsed }]));
+            let before = before.transpose().map_err(|why| CliError::new(Exit::No, why))?;
             checked.push(judge(&one, one.file.subject(), level, &before.unwrap_or_default()));
         }
     }
@@ -208,25 +212,18 @@ fn of_revision(folder: &Path, revision: &str) -> Result<Vec<SeedFile>, CliError>
     if revision.starts_with('-') {
         return Err(CliError::new(Exit::Usage, format!("`{revision}` is no git revision")));
     }
-    // `./`: relative to where we are, not to the repository.
-    let below = Path::new(".").join(folder);
-    let listed = git(&["ls-tree", "-r", "-z", "--name-only", revision, "--", &below.to_string_lossy()])?;
+    // Names are relative to the folder: git runs there.
+    let listed = git(folder, &["ls-tree", "-r", "-z", "--name-only", revision])?;
     let mut found = Vec::new();
-    for name in listed.split('\0').filter(|name| !name.is_empty()) {
-        let Ok(path) = Path::new(name).strip_prefix(folder.strip_prefix("./").unwrap_or(folder)) else {
-            continue;
-        };
-        let path = path.to_string_lossy();
-        if SeedFile::new(&path, String::new()).is_some() {
-            let text = git(&["show", &format!("{revision}:./{name}")])?;
-            found.extend(SeedFile::new(&path, text));
-        }
+    for path in listed.split('\0').filter(|path| SeedFile::new(path, String::new()).is_some()) {
+        let text = git(folder, &["show", &format!("{revision}:./{path}")])?;
+        found.extend(SeedFile::new(path, text));
     }
     Ok(found)
 }
 
-fn git(arguments: &[&str]) -> Result<String, CliError> {
-    let ran = Command::new("git").args(arguments).stdin(Stdio::null()).output();
+fn git(folder: &Path, arguments: &[&str]) -> Result<String, CliError> {
+    let ran = Command::new("git").arg("-C").arg(folder).args(arguments).stdin(Stdio::null()).output();
     let output = ran.map_err(|error| CliError::new(Exit::Unreachable, format!("running git: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -173,7 +173,7 @@ async fn register(
             ))
         })?);
     }
-    let body = SchemaText { schema: file.text, kind: file.kind, references: uses };
+    let body = SchemaText { schema: file.text, kind: file.kind, references: uses, ..SchemaText::default() };
     let (id, version) = client.place(subject, &body, true).await.map_err(|error| failed(&error))?;
     if as_json {
         print(

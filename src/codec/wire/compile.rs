@@ -2,7 +2,9 @@
 //! its time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use vrl::value::Value;
 
 use super::frame::Framed;
@@ -13,6 +15,8 @@ use crate::registry::{Registered, SchemaType};
 use crate::schema::avro::Reader;
 use crate::schema::protobuf::{read_indexes, write_indexes};
 
+/// How long a schema may take to compile.
+const WITHIN: Duration = Duration::from_secs(20);
 /// The path of a schema that has none.
 const UNNAMED: &str = "schema";
 
@@ -59,7 +63,12 @@ fn message(
         .map_err(|why| wrong(format!("the schema is another one: {why}")))?;
     let Some(reader) = reader else { return writer.with(own).decode(payload, wide) };
     let same = reader.message().schema().message(Some(own.name()));
-    same.map_or_else(|_| reader.clone(), |message| reader.with(message)).decode(payload, wide)
+    let same = same.map_err(|why| {
+        let what =
+            format!("decoding Protobuf: the value is a {}, and the reader's schema: {why}", own.name());
+        Failure::invalid(Code::Schema, what)
+    });
+    reader.with(same?).decode(payload, wide)
 }
 
 /// What stands before payloads of a codec.
@@ -80,8 +89,16 @@ pub(super) async fn compile(
         (Codec::Protobuf(first), Some(name)) => first.of(&name).map(Codec::Protobuf),
         (codec, _) => Ok(codec),
     });
-    let compiled = compiled.await;
-    compiled.unwrap_or_else(|_| Err("its parser has panicked".to_owned()))
+    within(compiled).await
+}
+
+/// Waits for a compilation; it is left alone where it takes too long.
+async fn within<T>(compiling: JoinHandle<Result<T, String>>) -> Result<T, String> {
+    match tokio::time::timeout(WITHIN, compiling).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(_)) => Err("its parser has panicked".to_owned()),
+        Err(_) => Err(format!("to compile it takes longer than {} s", WITHIN.as_secs())),
+    }
 }
 
 /// What reads the payloads of a writer by the reader's schema, where there is one.
@@ -99,7 +116,7 @@ pub(super) async fn reading(format: Format, writer: Arc<Registered>, reader: Opt
             (own, None) => Reading::Plain(own),
         })
     });
-    let made = made.await.unwrap_or_else(|_| Err("its parser has panicked".to_owned()));
+    let made = within(made).await;
     made.unwrap_or_else(|why: String| {
         Reading::Broken(format!("the schema with id {id} cannot be used: {why}"))
     })

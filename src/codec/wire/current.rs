@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use super::Picked;
 use super::compile::{compile, indexes};
 use crate::codec::{Codec, Format};
-use crate::registry::{Client, Error, Named, Reference, SchemaText, SchemaType, Version};
+use crate::registry::{Client, Error, Named, Reference, SchemaText, SchemaType, Version, mentions};
 use crate::telemetry::clock;
 
 /// How long a subject's latest version is used before it is looked at again.
@@ -56,7 +56,8 @@ pub(super) struct Subject {
     name: String,
     source: Source,
     current: ArcSwapOption<Current>,
-    asking: Mutex<()>,
+    /// Why the last asking gave nothing, and when that was.
+    asking: Mutex<Option<(Instant, String)>>,
 }
 
 impl Subject {
@@ -71,14 +72,22 @@ impl Subject {
 
     /// Asks for the schema, once whoever wants it. Fails with one sentence where there is none to use.
     pub(super) async fn fetch(&self) -> Result<(), String> {
-        let _asking = self.asking.lock().await;
+        let began = clock::now();
+        let mut asking = self.asking.lock().await;
         if self.get().is_some() {
             return Ok(());
+        }
+        // Who waited meanwhile hears the same.
+        if let Some((_, why)) = asking.as_ref().filter(|(at, _)| *at >= began) {
+            return Err(why.clone());
         }
         let found = self.ask().await;
         let next = match (found, self.current.load_full()) {
             (Ok(current), _) => current,
-            (Err(why), None) => return Err(why),
+            (Err(why), None) => {
+                *asking = Some((clock::now(), why.clone()));
+                return Err(why);
+            }
             (Err(why), Some(last)) => {
                 tracing::warn!(
                     subject = self.name,
@@ -110,13 +119,18 @@ impl Subject {
                 Ok(Current::new(id, codec, lasts))
             }
             Source::File { codec, kind, text, references, register } => {
-                let mut used: Vec<Reference> = Vec::new();
+                let mut placed: Vec<Reference> = Vec::new();
+                let uses = |text: &str, placed: &[Reference]| {
+                    let used = placed.iter().filter(|one| mentions(text, &one.name));
+                    let references = used.cloned().collect();
+                    SchemaText { schema: text.to_owned(), kind: *kind, references, ..SchemaText::default() }
+                };
                 for Named { name, text } in references {
-                    let schema = SchemaText { schema: text.clone(), kind: *kind, references: used.clone() };
+                    let schema = uses(text, &placed);
                     let (_, version) = self.place(name, &schema, *register).await?;
-                    used.push(Reference { name: name.clone(), subject: name.clone(), version });
+                    placed.push(Reference { name: name.clone(), subject: name.clone(), version });
                 }
-                let schema = SchemaText { schema: text.clone(), kind: *kind, references: used };
+                let schema = uses(text, &placed);
                 let (id, _) = self.place(name, &schema, *register).await?;
                 Ok(Current::new(id, codec.clone(), FOR_GOOD))
             }

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use tokio::sync::Mutex;
 use vrl::value::Value;
 
 use super::{Codec, Format, Trouble, Wide};
@@ -111,6 +113,8 @@ struct Inner {
     reader: Option<Arc<Subject>>,
     /// By the writer's schema.
     readings: Cache<Key, Made>,
+    /// One writer's schema is compiled at a time, for all records that wait for it.
+    compiling: Mutex<()>,
     writers: Cache<String, Arc<Subject>>,
 }
 
@@ -168,9 +172,20 @@ impl Wire {
             }
             ReadBy::Writer | ReadBy::File(_) => None,
         };
-        let readings = Cache::builder().max_capacity(KEPT).weigher(|_, made: &Made| made.weight).build();
-        let writers = Cache::new(SUBJECTS);
-        Wire(Arc::new(Inner { format, registry, read, write, reader, readings, writers }))
+        let readings = Cache::builder().max_capacity(KEPT).weigher(|_, made: &Made| made.weight);
+        let readings = readings.eviction_policy(EvictionPolicy::lru()).build();
+        // Whoever comes last stays: it is about to be used.
+        let writers = Cache::builder().max_capacity(SUBJECTS).eviction_policy(EvictionPolicy::lru()).build();
+        Wire(Arc::new(Inner {
+            format,
+            registry,
+            read,
+            write,
+            reader,
+            readings,
+            compiling: Mutex::default(),
+            writers,
+        }))
     }
 
     /// The format inside.
@@ -214,6 +229,14 @@ impl Wire {
         match &self.0.write {
             WriteBy::File { subject, text, .. } => Some((subject.of(topic), text.clone())),
             WriteBy::Subject(..) => None,
+        }
+    }
+
+    /// What values of a topic are written with, where it is not at hand.
+    pub fn missing_for(&self, topic: &str) -> Option<Missing> {
+        match self.writer(topic) {
+            Err(Trouble::Missing(missing)) => Some(missing),
+            Ok(_) | Err(Trouble::Failed(_)) => None,
         }
     }
 
@@ -268,17 +291,21 @@ impl Missing {
             Some((id, codec)) => (id, Some(codec)),
             None => (0, None),
         };
+        let found = wire.0.registry.schema(key).await;
+        // Whoever else waits for this one finds it made.
+        let _compiling = wire.0.compiling.lock().await;
+        if wire.0.readings.get(&key).is_some_and(|made| made.reader == made_for) {
+            return Ok(());
+        }
         let mut weight = 1;
-        let reading = match wire.0.registry.schema(key).await {
+        let reading = match found {
             Ok(writer) => {
                 weight = writer.weight();
                 compile::reading(wire.0.format, writer, reader).await
             }
             Err(Error::Unknown { since, message }) => {
-                return Err(Unfetched::Unknown(
-                    since,
-                    format!("the registry knows no schema with {key}: {message}"),
-                ));
+                let why = format!("the registry knows no schema with {key}: {message}");
+                return Err(Unfetched::Unknown(since, why));
             }
             Err(Error::Unusable(why)) => {
                 Reading::Broken(format!("the schema with {key} cannot be used: {why}"))

@@ -99,7 +99,15 @@ impl Engine {
             if let Verdict::Hold { cause, message, .. } = &pass.verdict {
                 turned.extend(board.gate.raise(*cause, message, raiser, now));
             }
-            let done = matches!(pass.verdict, Verdict::Done(_));
+            let done = match &pass.verdict {
+                Verdict::Done(_) => true,
+                // The registry was not what it waited for in the end.
+                Verdict::Again { .. } => tried == Some(Try::Hold(HoldCause::Registry)),
+                Verdict::Hold { cause, .. } => {
+                    tried == Some(Try::Hold(HoldCause::Registry)) && *cause != HoldCause::Registry
+                }
+                Verdict::Abandoned => false,
+            };
             if let Some(tried) = tried {
                 turned.extend(board.gate.ended(tried, done, now.mono));
             }

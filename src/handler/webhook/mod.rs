@@ -76,7 +76,7 @@ use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::settings::References;
 use crate::telemetry::clock;
 
-pub use site::{Site, SiteSpec};
+pub use site::{Site, SiteSpec, Unasked};
 pub use token_source::{Granted, TokenSource};
 
 pub use spec::{

@@ -42,6 +42,15 @@ pub struct Site {
     wire: Wire,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unasked {
+    /// One sentence without secrets.
+    Not(String),
+    /// There is one, and it is too long.
+    TooLong,
+}
+
 /// How a server is reached, as it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SiteSpec {
@@ -116,28 +125,29 @@ impl Site {
     }
 
     /// Sends a request and hears its answer, of whatever status. `path` begins with a slash and may have a query. Fails within
-    /// ten seconds with one sentence without secrets: no answer, or one of more than `limit` bytes.
+    /// ten seconds: no answer, or one of more than `limit` bytes.
     pub async fn ask(
         &self,
         method: &Method,
         path: &str,
         body: Option<Bytes>,
         limit: usize,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, Unasked> {
         let action = || format!("asking {}", self.target.origin.authority.to_str().unwrap_or(""));
         let request = || self.request(method, path, body.clone());
-        let first = request().map_err(|fault| classify::fault(&action(), fault).message)?;
+        let not = |fault| Unasked::Not(classify::fault(&action(), fault).message);
+        let first = request().map_err(not)?;
         let (start, limits) = (clock::now(), &self.wire.ways.limits);
         let bounds = Bounds { limits, start, deadline: start + limits.total, max_response: limit };
         let sent = self.wire.send(&self.target.origin, first, request, bounds).await;
         self.wire.pool.tidy(clock::now());
-        let answer = sent.map_err(|fault| classify::fault(&action(), fault).message)?;
+        let answer = sent.map_err(not)?;
         match answer.body_end {
             BodyEnd::Complete => Ok(answer),
-            BodyEnd::TooLong => Err(format!("{}: the answer is longer than {limit} bytes", action())),
-            BodyEnd::BrokenOff => Err(format!("{}: the answer broke off", action())),
+            BodyEnd::TooLong => Err(Unasked::TooLong),
+            BodyEnd::BrokenOff => Err(Unasked::Not(format!("{}: the answer broke off", action()))),
             BodyEnd::Encoded => {
-                Err(format!("{}: the answer is compressed, which nobody asked for", action()))
+                Err(Unasked::Not(format!("{}: the answer is compressed, which nobody asked for", action())))
             }
         }
     }

@@ -11,6 +11,7 @@ use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::Value;
 
 use super::topic;
+use crate::codec::wire::Missing;
 use crate::codec::{Codec, Trouble};
 use crate::event::{self, Body, Event, Header, Outgoing, Trace};
 use crate::outcome::{Answer, Code, Failure};
@@ -117,6 +118,12 @@ impl Route {
             Topic::Literal(name) => Some(name),
             Topic::Template(_) => None,
         }
+    }
+
+    /// The schema that values are written with, where it is not at hand; nothing where a record has a part in the topic's name.
+    pub fn missing(&self) -> Option<Missing> {
+        let Codec::Wire(wire) = &self.codec else { return None };
+        wire.missing_for(self.literal_topic()?)
     }
 
     /// The subject under which it registers the schema of a file, and the schema's text; `None` where it does not, or a record

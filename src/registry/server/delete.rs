@@ -6,7 +6,7 @@ use super::{Asked, Deleted, Refusal, Server, cut, no_subject, refuse};
 impl Server {
     /// Deletes all versions of a subject: first softly, then for good.
     pub async fn delete_subject(&self, subject: &str, permanent: bool) -> Result<Vec<u32>, Refusal> {
-        let _writing = self.writing.lock().await;
+        let _alone = self.alone().await?;
         self.may_write(subject).await?;
         let rows = self.rows.subject(subject).await?;
         if rows.is_empty() {
@@ -45,7 +45,7 @@ impl Server {
 
     /// Deletes one version: first softly, then for good.
     pub async fn delete_version(&self, subject: &str, asked: Asked, permanent: bool) -> Result<u32, Refusal> {
-        let _writing = self.writing.lock().await;
+        let _alone = self.alone().await?;
         self.may_write(subject).await?;
         let row = self.row(subject, asked, if permanent { Deleted::Also } else { Deleted::No }).await;
         let row = match row {

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use sqlx::{Postgres, Transaction};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::compat::{self, Level};
 use super::parsed::Parsed;
@@ -29,8 +30,8 @@ pub use settings::Mode;
 
 /// How often a write is tried again that met another one.
 const TRIES: usize = 5;
-/// How many compiled schemas are kept.
-const KEPT: u64 = 500;
+/// Bytes of compiled schemas that are kept, by their texts.
+const KEPT: u64 = 16 << 20;
 /// The longest name of a subject.
 const MAX_SUBJECT: usize = 1_000;
 /// Whoever says nothing of itself follows this one.
@@ -43,6 +44,12 @@ pub struct Server {
     /// One write at a time in this process; the store tells those of others.
     writing: Mutex<()>,
     parsed: Cache<u32, Arc<Parsed>>,
+}
+
+/// Nobody else writes while this is held.
+struct Alone<'a> {
+    _here: MutexGuard<'a, ()>,
+    _everywhere: Option<Transaction<'static, Postgres>>,
 }
 
 /// Why something is not done: the registry's code, whose first three digits are the HTTP status, and one sentence.
@@ -146,7 +153,17 @@ impl Asked {
 impl Server {
     /// Over a store.
     pub fn new(store: Store) -> Server {
-        Server { rows: Rows(store), writing: Mutex::default(), parsed: Cache::new(KEPT) }
+        Server {
+            rows: Rows(store),
+            writing: Mutex::default(),
+            parsed: Cache::builder().max_capacity(KEPT).weigher(weight).build(),
+        }
+    }
+
+    /// Keeps other writers out, those of other processes on Postgres too: what was read stays so until what follows is written.
+    async fn alone(&self) -> Result<Alone<'_>, Refusal> {
+        let here = self.writing.lock().await;
+        Ok(Alone { _here: here, _everywhere: self.rows.alone().await? })
     }
 
     /// The subjects, in order.
@@ -251,8 +268,7 @@ impl Server {
     /// Registers a schema, or finds it registered: the same one has the same id everywhere.
     pub async fn register(&self, subject: &str, body: &SchemaText) -> Result<u32, Refusal> {
         named(subject)?;
-        let _writing = self.writing.lock().await;
-        self.may_write(subject).await?;
+        let _alone = self.alone().await?;
         for _ in 0..TRIES {
             let (parsed, uses) = self.parse(body).await?;
             let rows = self.rows.subject(subject).await?;
@@ -260,6 +276,7 @@ impl Server {
             if let Some(row) = known {
                 return Ok(row.schema.id);
             }
+            self.may_write(subject).await?;
             let level = self.level(subject).await?;
             let before: Vec<&Row> = rows.iter().filter(|row| !row.deleted).collect();
             let (parsed, obstacles) = self.compare(level, parsed, &before).await?;
@@ -365,6 +382,10 @@ impl Server {
     /// A schema that was sent, and what it uses with the versions that are meant.
     async fn parse(&self, body: &SchemaText) -> Result<(Parsed, Vec<Reference>), Refusal> {
         let invalid = |why: String| refuse(42_201, format!("Invalid schema: {why}"));
+        let ruled = body.rules.as_ref().is_some_and(|rules| !rules.is_null());
+        if ruled {
+            return Err(refuse(42_210, "Invalid rule set: this registry runs no rules"));
+        }
         let mut uses = Vec::new();
         for used in &body.references {
             let asked = match u32::try_from(used.version) {
@@ -402,6 +423,11 @@ impl Server {
             Uncollected::TooMuch(why) => refuse(42_201, format!("Invalid schema: {why}")),
         })
     }
+}
+
+/// What a schema counts where schemas are kept.
+fn weight(_: &u32, parsed: &Arc<Parsed>) -> u32 {
+    u32::try_from(parsed.text.len() + 1_024).unwrap_or(u32::MAX)
 }
 
 fn no_subject(subject: &str) -> Refusal {

@@ -1,7 +1,9 @@
 //! The registry's rows.
 
+use sqlx::{Postgres, Transaction};
+
 use super::{Parsed, Reference, SchemaType, Shown};
-use crate::store::{Store, StoreError, on};
+use crate::store::{Pool, Store, StoreError, on};
 
 /// Schemas, their versions and settings in the store.
 #[derive(Debug)]
@@ -40,7 +42,19 @@ macro_rules! select {
     };
 }
 
+/// The lock of all who write the registry of one Postgres: the bytes of `weir-reg`.
+const LOCK: i64 = 0x7765_6972_2d72_6567;
+
 impl Rows {
+    /// Waits until no other process writes, where several may. Until it is dropped.
+    pub(super) async fn alone(&self) -> Result<Option<Transaction<'static, Postgres>>, StoreError> {
+        let Pool::Postgres(pool) = self.0.pool() else { return Ok(None) };
+        let mut held = pool.begin().await?;
+        sqlx::query("SET LOCAL lock_timeout = '10s'").execute(&mut *held).await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *held).await?;
+        Ok(Some(held))
+    }
+
     /// All versions, by subject and number.
     pub(super) async fn all(&self) -> Result<Vec<Row>, StoreError> {
         let sql = select!("ORDER BY v.subject, v.version");

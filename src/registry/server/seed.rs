@@ -2,6 +2,7 @@
 
 use super::{Refusal, Server};
 use crate::registry::parsed::Parsed;
+use crate::registry::references::mentions;
 use crate::registry::words::{Named, Reference, SchemaText, SchemaType};
 
 /// A file to register.
@@ -67,9 +68,7 @@ pub fn ordered(mut files: Vec<SeedFile>) -> (Vec<Ordered>, Vec<(String, String)>
         let (mut left, mut wrong) = (Vec::new(), Vec::new());
         let before = ordered.len();
         for file in files {
-            let others = ordered.iter().filter(|one| one.file.kind == file.kind);
-            let others = others.map(|one| Named { name: one.file.name(), text: one.file.text.clone() });
-            match used(&file, others.collect()) {
+            match used(&file, &ordered) {
                 Ok((uses, hash)) => ordered.push(Ordered { file, uses, hash }),
                 Err(why) => {
                     wrong.push((file.path.clone(), why));
@@ -85,22 +84,28 @@ pub fn ordered(mut files: Vec<SeedFile>) -> (Vec<Ordered>, Vec<(String, String)>
     }
 }
 
-/// Which of the others a schema cannot do without. Fails with what is wrong with it.
-fn used(file: &SeedFile, mut others: Vec<Named>) -> Result<(Vec<Named>, String), String> {
-    let parsed = |some: &[Named]| Parsed::new(file.kind, &file.text, some, &[]);
-    if let Ok(alone) = parsed(&[]) {
-        return Ok((Vec::new(), alone.hash));
-    }
-    let hash = parsed(&others)?.hash;
-    let mut at = 0;
-    while at < others.len() {
-        let one = others.remove(at);
-        if parsed(&others).is_err() {
-            others.insert(at, one);
-            at += 1;
+/// The others that a schema refers to, and what these use. Fails with what is wrong with it.
+fn used(file: &SeedFile, others: &[Ordered]) -> Result<(Vec<Named>, String), String> {
+    let mut uses: Vec<Named> = Vec::new();
+    let referred = others.iter().filter(|one| {
+        let name = one.file.name();
+        one.file.kind == file.kind && mentions(&file.text, &name)
+    });
+    for one in referred {
+        let own = Named { name: one.file.name(), text: one.file.text.clone() };
+        for named in one.uses.iter().cloned().chain([own]) {
+            if uses.iter().all(|known| known.name != named.name) {
+                uses.push(named);
+            }
         }
     }
-    Ok((others, hash))
+    let parsed = |uses: &[Named]| Parsed::new(file.kind, &file.text, uses, &[]).map(|parsed| parsed.hash);
+    // A name in quotes may also be no reference.
+    match parsed(&[]) {
+        Ok(hash) => Ok((Vec::new(), hash)),
+        Err(why) if uses.is_empty() => Err(why),
+        Err(_) => parsed(&uses).map(|hash| (uses, hash)),
+    }
 }
 
 impl Server {
@@ -110,11 +115,15 @@ impl Server {
         let (ordered, mut refused) = sorted.unwrap_or_default();
         let mut placed: Vec<Reference> = Vec::new();
         for Ordered { file, uses, .. } in ordered {
-            let references = placed.iter().filter(|one| uses.iter().any(|used| used.name == one.name));
+            let is_used = |one: &&Reference| {
+                uses.iter().any(|used| used.name == one.name) && mentions(&file.text, &one.name)
+            };
+            let references = placed.iter().filter(is_used);
             let body = SchemaText {
                 schema: file.text.clone(),
                 kind: file.kind,
                 references: references.cloned().collect(),
+                ..SchemaText::default()
             };
             match self.place(&file, &body).await {
                 Ok(version) => {

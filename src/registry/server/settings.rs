@@ -1,6 +1,6 @@
 //! How much a subject may change, and whether it may be written at all. A subject that says nothing follows the global one.
 
-use super::{GLOBAL, Refusal, Server, cut, refuse};
+use super::{GLOBAL, Refusal, Server, cut, named, refuse};
 use crate::registry::compat::Level;
 
 /// What may be written.
@@ -62,7 +62,8 @@ impl Server {
             })
         });
         let level = level.transpose()?;
-        let _writing = self.writing.lock().await;
+        self.may_be_set(subject)?;
+        let _alone = self.alone().await?;
         let (_, mode) = self.rows.settings(subject).await?;
         self.rows.set(subject, level.map(Level::as_str), mode.as_deref()).await?;
         Ok(level)
@@ -83,10 +84,15 @@ impl Server {
             })
         });
         let mode = mode.transpose()?;
-        let _writing = self.writing.lock().await;
+        self.may_be_set(subject)?;
+        let _alone = self.alone().await?;
         let (level, _) = self.rows.settings(subject).await?;
         self.rows.set(subject, level.as_deref(), mode.map(Mode::as_str)).await?;
         Ok(mode)
+    }
+
+    fn may_be_set(&self, subject: &str) -> Result<(), Refusal> {
+        if subject == GLOBAL { Ok(()) } else { named(subject) }
     }
 
     pub(super) async fn may_write(&self, subject: &str) -> Result<(), Refusal> {

@@ -183,11 +183,20 @@ impl Resolve<'_> {
         Ok(match (from, to) {
             (Type::Null, Type::Null) => Step::Null,
             (Type::Boolean, Type::Boolean) => Step::Boolean,
-            (Type::Int(_), Type::Int(means)) => Step::Int(Number::Int(*means)),
-            (Type::Int(_), Type::Long(means)) => Step::Int(Number::Long(*means)),
+            (Type::Int(meant), Type::Int(means)) => {
+                same_meaning(*meant == IntAs::Number || *means == IntAs::Number || meant == means)?;
+                Step::Int(Number::Int(*means))
+            }
+            (Type::Int(meant), Type::Long(means)) => {
+                same_meaning(*meant == IntAs::Number || *means == LongAs::Number)?;
+                Step::Int(Number::Long(*means))
+            }
             (Type::Int(_), Type::Float) => Step::Int(Number::Float),
             (Type::Int(_), Type::Double) => Step::Int(Number::Double),
-            (Type::Long(_), Type::Long(means)) => Step::Long(Number::Long(*means)),
+            (Type::Long(meant), Type::Long(means)) => {
+                same_meaning(*meant == LongAs::Number || *means == LongAs::Number || meant == means)?;
+                Step::Long(Number::Long(*means))
+            }
             (Type::Long(_), Type::Float) => Step::Long(Number::Float),
             (Type::Long(_), Type::Double) => Step::Long(Number::Double),
             (Type::Float, Type::Float | Type::Double) => Step::Float,
@@ -304,6 +313,11 @@ fn same_name(writer: &Names, reader: &Names, whole: bool) -> bool {
         return reader.full == writer.full;
     }
     simple(&reader.full) == simple(&writer.full) || reader.know(writer)
+}
+
+/// Numbers that count other things than the reader takes them for would be other times, and nobody would notice.
+fn same_meaning(same: bool) -> Result<(), String> {
+    if same { Ok(()) } else { Err("the number counts another time or unit".to_owned()) }
 }
 
 fn same_decimal(writer: Option<Decimal>, reader: Option<Decimal>) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Whether what one JSON Schema takes another one takes as well. Keyword by keyword; what cannot be told that way is reported as
 //! not compared, never as fine. `default` says nothing here, since no validator fills a property in.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
@@ -39,6 +40,24 @@ const OPAQUE: &[&str] = &[
     "$dynamicRef",
     "$recursiveRef",
 ];
+/// Keywords that say nothing of whether a value is taken.
+const ANNOTATIONS: &[&str] = &[
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "definitions",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+];
+/// Keywords that depend on others beside them.
+const ENTANGLED: &[&str] =
+    &["patternProperties", "unevaluatedProperties", "unevaluatedItems", "additionalItems"];
 /// Every type; an integer is a number too.
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "string", "integer", "number"];
 
@@ -64,6 +83,9 @@ impl Comparable {
     /// takes all of them.
     pub fn refuses(&self, old: &Comparable) -> Vec<String> {
         let mut walk = Walk { new: self, old, told: Vec::new(), seen: BTreeSet::new(), pairs: 0 };
+        if self.main.get("$schema") != old.main.get("$schema") {
+            walk.tell("", "not compared: `$schema` changed, and with it what keywords mean");
+        }
         walk.pair(Place { doc: None, node: &self.main }, Place { doc: None, node: &old.main }, "", 0);
         walk.told
     }
@@ -158,6 +180,10 @@ impl<'a> Walk<'a> {
             return;
         }
         self.keywords(new_map, old_map, path);
+        let entangled = ENTANGLED.iter().any(|key| new_map.contains_key(*key));
+        if entangled && new_map != old_map {
+            self.tell(path, "not compared: it has keywords that depend on others, and differs");
+        }
         let old = if old.node.is_object() { old } else { old.of(&ANYTHING) };
         if takes(old_map, "object") {
             self.objects(new, old, path, depth);
@@ -190,11 +216,21 @@ impl<'a> Walk<'a> {
                 return true;
             }
         }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(Json::Array(branches)) = new.node.get(key)
-                && !branches.iter().any(|branch| self.is_taken(new.of(branch), old, depth))
-            {
-                self.tell(path, format!("none of `{key}` takes what was taken before"));
+        if let Some(Json::Array(branches)) = new.node.get("anyOf")
+            && !branches.iter().any(|branch| self.is_taken(new.of(branch), old, depth))
+        {
+            self.tell(path, "none of `anyOf` takes what was taken before");
+        }
+        if let Some(Json::Array(branches)) = new.node.get("oneOf") {
+            // Exactly one has to take it: told apart by their types, or not at all.
+            let of_types = branches
+                .iter()
+                .enumerate()
+                .all(|(at, branch)| branches.iter().skip(at + 1).all(|other| are_apart(branch, other)));
+            if !of_types {
+                self.tell(path, "not compared: the branches of `oneOf` may take the same value");
+            } else if !branches.iter().any(|branch| self.is_taken(new.of(branch), old, depth)) {
+                self.tell(path, "none of `oneOf` takes what was taken before");
             }
         }
         if let (Some(Json::Array(parts)), None) = (new.node.get("allOf"), old.node.get("allOf")) {
@@ -232,15 +268,12 @@ impl<'a> Walk<'a> {
         for (keys, grows) in [(UPPER, true), (LOWER, false)] {
             for key in keys {
                 let Some(limit) = new.get(*key) else { continue };
-                let fine = match (limit.as_f64(), old.get(*key).and_then(Json::as_f64)) {
-                    (Some(now), Some(before)) => {
-                        if grows {
-                            now >= before
-                        } else {
-                            now <= before
-                        }
+                let fine = match old.get(*key).and_then(|before| order(limit, before)) {
+                    Some(Ordering::Equal) => true,
+                    Some(now) => (now == Ordering::Greater) == grows,
+                    None => {
+                        limit.as_u64() == Some(0) && !grows && *key != "minimum" && *key != "exclusiveMinimum"
                     }
-                    _ => limit.as_f64() == Some(0.0) && !grows && key.starts_with("min") && *key != "minimum",
                 };
                 if !fine {
                     self.tell(path, format!("`{key}` was added or is narrower"));
@@ -317,29 +350,28 @@ impl<'a> Walk<'a> {
 fn follow<'a>(schema: &'a Comparable, mut place: Place<'a>) -> Option<Place<'a>> {
     for _ in 0..MAX_DEPTH {
         let Some(reference) = place.node.get("$ref").and_then(Json::as_str) else { return Some(place) };
-        let means = |key: &String| {
-            OPAQUE.contains(&key.as_str())
-                || UPPER.contains(&key.as_str())
-                || LOWER.contains(&key.as_str())
-                || matches!(
-                    key.as_str(),
-                    "type"
-                        | "enum"
-                        | "const"
-                        | "properties"
-                        | "required"
-                        | "items"
-                        | "allOf"
-                        | "anyOf"
-                        | "oneOf"
-                )
-        };
+        let means = |key: &String| key != "$ref" && !ANNOTATIONS.contains(&key.as_str());
         if place.node.as_object().is_some_and(|map| map.keys().any(means)) {
             return None;
         }
         place = schema.target(place, reference)?;
     }
     None
+}
+
+/// Whether no value is of both, by their types.
+fn are_apart(one: &Json, other: &Json) -> bool {
+    let (Json::Object(one), Json::Object(other)) = (one, other) else { return false };
+    let typed = |map: &Map<String, Json>| map.contains_key("type") || values(map).is_some();
+    typed(one) && typed(other) && !TYPES.iter().any(|kind| takes(one, kind) && takes(other, kind))
+}
+
+/// How two numbers stand to each other; integers exactly. `None` where one is no number.
+fn order(now: &Json, before: &Json) -> Option<Ordering> {
+    match (now.as_i64(), before.as_i64()) {
+        (Some(now), Some(before)) => Some(now.cmp(&before)),
+        _ => now.as_f64()?.partial_cmp(&before.as_f64()?),
+    }
 }
 
 /// What properties are that nobody names.
@@ -381,7 +413,7 @@ fn has_reference(node: &Json) -> bool {
     while let Some(node) = open.pop() {
         match node {
             Json::Object(map) => {
-                if map.contains_key("$ref") {
+                if ["$ref", "$dynamicRef", "$recursiveRef"].iter().any(|key| map.contains_key(*key)) {
                     return true;
                 }
                 open.extend(map.values());
@@ -467,6 +499,32 @@ mod tests {
                 r#"{"not":{"type":"null"}}"#.to_owned(),
                 "{}".to_owned(),
                 "/: not compared: `not` differs, or refers to something",
+            ),
+            (
+                r#"{"oneOf":[{"type":"number"},{"type":"integer"}]}"#.to_owned(),
+                r#"{"type":"integer"}"#.to_owned(),
+                "/: not compared: the branches of `oneOf` may take the same value",
+            ),
+            (
+                r#"{"oneOf":[{"type":"string"},{"type":"integer"}]}"#.to_owned(),
+                r#"{"type":"integer"}"#.to_owned(),
+                "",
+            ),
+            (
+                r##"{"$defs":{"s":{"type":"string"}},"$ref":"#/$defs/s","pattern":"^a"}"##.to_owned(),
+                r##"{"$defs":{"s":{"type":"string"}},"$ref":"#/$defs/s"}"##.to_owned(),
+                "/: not compared: a `$ref` leads to nothing that is known, in a circle, or has keywords beside it",
+            ),
+            (
+                r#"{"patternProperties":{"^x":{"type":"string"}},"properties":{"x1":{"type":"integer"}},"additionalProperties":false}"#
+                    .to_owned(),
+                r#"{"patternProperties":{"^x":{"type":"string"}},"additionalProperties":false}"#.to_owned(),
+                "/: not compared: it has keywords that depend on others, and differs",
+            ),
+            (
+                r#"{"maximum":9007199254740992}"#.to_owned(),
+                r#"{"maximum":9007199254740993}"#.to_owned(),
+                "/: `maximum` was added or is narrower",
             ),
             ("false".to_owned(), "{}".to_owned(), "/: no value is taken any more"),
             ("true".to_owned(), r#"{"type":"null"}"#.to_owned(), ""),

@@ -11,6 +11,9 @@ use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor, Oneof
 
 use super::parse::Schema;
 
+/// How deep messages of imports are followed.
+const MAX_DEPTH: usize = 100;
+
 /// Something that a writer may write and a reader does not read as it was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
@@ -23,7 +26,7 @@ pub struct Mismatch {
 /// What a reader with the schema `new` does not read of data that was written by `old`; empty where it reads all of it. The
 /// other way round it says whether readers that still have the old schema get along with new data.
 pub fn mismatches(new: &Schema, old: &Schema) -> Vec<Mismatch> {
-    let mut compare = Compare { new, old, found: Vec::new(), seen: HashSet::new() };
+    let mut compare = Compare { new, old, found: Vec::new(), seen: HashSet::new(), depth: 0 };
     let (new_package, old_package) = (new.file().package_name(), old.file().package_name());
     if new_package != old_package {
         compare.say("", format!("the package changed from `{old_package}` to `{new_package}`"));
@@ -39,6 +42,8 @@ struct Compare<'a> {
     found: Vec<Mismatch>,
     /// Pairs of messages that have been compared: types may be inside of each other.
     seen: HashSet<(String, String)>,
+    /// How deep the messages of imports are that are being compared.
+    depth: usize,
 }
 
 impl Compare<'_> {
@@ -149,7 +154,13 @@ impl Compare<'_> {
                 } else if of_new.parent_file() != *self.new.file() || of_old.parent_file() != *self.old.file()
                 {
                     // What both files have themselves is compared with them.
+                    if self.depth == MAX_DEPTH {
+                        self.say(path, "not compared: the types of imports are too deep".to_owned());
+                        return;
+                    }
+                    self.depth += 1;
                     self.message(&of_new, &of_old);
+                    self.depth -= 1;
                 }
             }
             (of_new, of_old) if group(&of_new) != group(&of_old) => self.changed(new, old, path),

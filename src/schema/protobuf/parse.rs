@@ -7,7 +7,7 @@ use std::sync::Arc;
 use data_encoding::BASE64;
 use prost_reflect::prost::{DecodeError, Message as _};
 use prost_reflect::prost_types::FileDescriptorProto;
-use prost_reflect::{DynamicMessage, FileDescriptor, ReflectMessage as _, Value};
+use prost_reflect::{DynamicMessage, FileDescriptor, MessageDescriptor, ReflectMessage as _, Value};
 use protox::file::{File, FileResolver, GoogleFileResolver};
 
 use super::stack::on_a_large_stack;
@@ -78,6 +78,12 @@ impl Schema {
             compiler.open_file(name).map_err(|error| said(&error))?;
             let pool = compiler.descriptor_pool();
             let file = pool.get_file_by_name(name).ok_or("its name is none of a file")?;
+            let whole = |entry: &MessageDescriptor| {
+                entry.get_field(1).is_some() && entry.get_field(2).is_some() && entry.fields().len() == 2
+            };
+            if pool.all_messages().any(|message| message.is_map_entry() && !whole(&message)) {
+                return Err("the entry of a map has other fields than key and value".to_owned());
+            }
             let types = pool.all_messages().len() + pool.all_enums().len();
             let fields: usize = pool.all_messages().map(|message| message.fields().len()).sum();
             if types > MAX_TYPES || fields > MAX_FIELDS {
