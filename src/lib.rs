@@ -14,6 +14,7 @@ pub mod store;
 pub mod registry;
 pub mod codec;
 pub mod plugin;
+pub mod seal;
 pub mod transform;
 pub mod handler;
 pub mod deliver;

@@ -147,6 +147,8 @@ codes! {
     Crashed = 24, "crashed";
     /// What is published does not fit its schema, where no handler has answered.
     Output = 25, "output";
+    /// The source has `verify`, and no key of it has signed the record as it is.
+    Signature = 26, "signature";
 }
 
 impl Code {

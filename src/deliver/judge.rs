@@ -135,7 +135,7 @@ pub fn judge(
 }
 
 fn invalid(policy: &Policy, progress: Progress, called: bool, failure: Failure) -> Judgement {
-    let by_file = matches!(failure.code, Code::Decode | Code::Schema | Code::UnknownSchema);
+    let by_file = matches!(failure.code, Code::Decode | Code::Schema | Code::UnknownSchema | Code::Signature);
     match policy.on_invalid {
         OnInvalid::Pause if by_file => Judgement::Hold {
             cause: HoldCause::Invalid,
@@ -274,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn on_invalid_is_for_three_codes() {
-        for code in [Code::Decode, Code::Schema, Code::UnknownSchema] {
+    fn on_invalid_is_for_what_came_wrong() {
+        for code in [Code::Decode, Code::Schema, Code::UnknownSchema, Code::Signature] {
             let judged = |on| judged(&policy(true, on), 0, Failure::invalid(code, "no"), Standing::Ordinary);
             assert_eq!(reason(&judged(OnInvalid::Dlq)), Some((Reason::Invalid, code)));
             assert_eq!(judged(OnInvalid::Discard), Judgement::Discard(code));

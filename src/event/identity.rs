@@ -74,14 +74,16 @@ pub fn own_event_id(headers: &[Header], value: &Value) -> Option<String> {
         .and_then(text)
         .or_else(|| value.get(vrl::path!("event_id")).and_then(text))
         .or_else(|| value.get(vrl::path!("id")).and_then(text));
-    let header = || {
-        ["ce_id", "event_id", "eventId"].into_iter().find_map(|name| {
-            let last = headers.iter().rev().find(|header| header.name == name.as_bytes())?;
-            let text = std::str::from_utf8(last.value.as_ref()?).ok()?;
-            (!text.is_empty()).then(|| text.to_owned())
-        })
-    };
-    envelope.or_else(header)
+    envelope.or_else(|| header_event_id(headers).map(str::to_owned))
+}
+
+/// The id that an event brings in its headers: the last `ce_id`, else `event_id`, else `eventId`, that is text and not empty.
+pub fn header_event_id(headers: &[Header]) -> Option<&str> {
+    ["ce_id", "event_id", "eventId"].into_iter().find_map(|name| {
+        let last = headers.iter().rev().find(|header| header.name == name.as_bytes())?;
+        let text = std::str::from_utf8(last.value.as_ref()?).ok()?;
+        (!text.is_empty()).then_some(text)
+    })
 }
 
 #[cfg(test)]

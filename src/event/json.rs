@@ -22,6 +22,13 @@ use vrl::value::{KeyString, ObjectMap, Value};
 #[error("{0}")]
 pub struct JsonError(String);
 
+impl JsonError {
+    /// The text is longer than it may be.
+    pub(crate) fn too_long(limit: usize) -> JsonError {
+        JsonError(format!("the JSON text is longer than {limit} bytes"))
+    }
+}
+
 /// What becomes of an integer that no `i64` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -15,7 +15,7 @@ use data_encoding::BASE64URL_NOPAD;
 use vrl::value::Value;
 
 pub use envelope::{correlation_id, event_type};
-pub use identity::{batch_id, event_id, own_event_id, webhook_id};
+pub use identity::{batch_id, event_id, header_event_id, own_event_id, webhook_id};
 pub use rank::Rank;
 pub use time::rfc3339;
 pub use trace::Trace;

@@ -82,6 +82,9 @@ impl Turn<'_> {
             let failure = failure.clone();
             return self.dead_letter(&progress, *reason, *code, failure).await;
         }
+        if let Err(failure) = self.verify() {
+            return self.fail(Failed { progress, called: false, failure }).await;
+        }
         if self.is_untouched() {
             return self.deliver(std::slice::from_ref(&*self.job.work.event), None, progress).await;
         }
@@ -138,6 +141,13 @@ impl Turn<'_> {
             }
         }
         prepared
+    }
+
+    /// Whether somebody has signed the record whom the source names: before anything looks into it, and also where nothing does.
+    fn verify(&self) -> Result<(), Failure> {
+        let Some(verifier) = &self.stage.source.verify else { return Ok(()) };
+        let verified = verifier.verify(&self.job.work.event);
+        verified.map_err(|why| Failure::invalid(Code::Signature, format!("verifying the record: {why}")))
     }
 
     /// Whether the record is delivered as it came: nothing looks into it, nothing changes it.

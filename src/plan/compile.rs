@@ -20,6 +20,7 @@ use crate::plugin::Plugins;
 use crate::publish::route::{Place, Route};
 use crate::publish::topic;
 use crate::registry;
+use crate::seal::{Verifier, VerifySpec};
 use crate::settings::{DEFAULT_CLUSTER, ReferenceError, References};
 use crate::spec::PipelineFile;
 use crate::spec::diagnostic::Diagnostic;
@@ -282,6 +283,10 @@ impl Compiler<'_, '_> {
             source::Start::Latest => Start::Latest,
             source::Start::At(time) => Start::At(time.as_millisecond()),
         };
+        let verify = match &written.verify {
+            Some(spec) => Some(self.verifier(spec, &path.then("verify"))?),
+            None => None,
+        };
         Some(Source {
             cluster,
             topics,
@@ -292,7 +297,13 @@ impl Compiler<'_, '_> {
             wide_integers: written.wide_integers,
             on_tombstone: written.on_tombstone,
             on_out_of_range: written.on_out_of_range,
+            verify,
         })
+    }
+
+    fn verifier(&mut self, spec: &VerifySpec, path: &Path) -> Option<Verifier> {
+        let built = Verifier::build(spec, self.environment.references);
+        built.map_err(|list| self.tree_findings(path, &list)).ok()
     }
 
     fn pattern(&mut self, text: &str, path: &Path) -> Option<Pattern> {

@@ -28,6 +28,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
             wide_integers: Wide::Error,
             on_tombstone: OnTombstone::Skip,
             on_out_of_range: OnOutOfRange::Pause,
+            verify: None,
         },
         order: Order::Key,
         max_in_flight: 16,

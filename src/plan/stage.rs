@@ -15,6 +15,7 @@ use crate::handler::Handler;
 use crate::plan::expr::Surroundings;
 use crate::plan::{Pattern, Priority};
 use crate::publish::route::Route;
+use crate::seal::Verifier;
 use crate::spec::pipeline::Order;
 use crate::spec::source::{OnOutOfRange, OnTombstone};
 use crate::transform::{self, Counted, Emit, Failed, Step};
@@ -129,6 +130,8 @@ pub struct Source {
     pub on_tombstone: OnTombstone,
     /// What becomes of an offset that is not in the log.
     pub on_out_of_range: OnOutOfRange,
+    /// Who must have signed them; `None`: nobody.
+    pub verify: Option<Verifier>,
 }
 
 /// Where a group begins that never committed.

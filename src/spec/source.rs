@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::form::{TextOrBlock, text_or_block};
 use crate::codec::{Format, SchemaSpec, Wide};
 use crate::deliver::judge::OnInvalid;
+use crate::seal::VerifySpec;
 
 /// Where a stage's records come from: a topic's name, or a block.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,6 +39,9 @@ pub struct Spec {
     pub on_tombstone: OnTombstone,
     /// What becomes of a committed offset that is not in the log any more.
     pub on_out_of_range: OnOutOfRange,
+    /// Who must have signed them; `None`: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySpec>,
 }
 
 /// The block as it is written.
@@ -66,7 +70,7 @@ pub(crate) struct Block {
     format: Format,
     /// The schema of `format: avro` and `protobuf`, or the JSON Schema by which each value of `format: json` is validated.
     schema: Option<SchemaSpec>,
-    /// What becomes of a record that does not decode: `dlq` (default), `pause` or `discard`.
+    /// What becomes of a record that does not decode, or that `verify` refuses: `dlq` (default), `pause` or `discard`.
     #[serde(default)]
     on_invalid: OnInvalid,
     /// What becomes of an integer of JSON or Protobuf below -2^63 or above 2^63-1: `error` (default: the record is invalid) or `text`
@@ -79,6 +83,8 @@ pub(crate) struct Block {
     /// What becomes of a committed offset that is not in the log any more: `pause` (default), `earliest` or `latest`.
     #[serde(default)]
     on_out_of_range: OnOutOfRange,
+    /// Who must have signed the records, over topic, key, value and event id; `on_invalid` is for those that nobody has.
+    verify: Option<VerifySpec>,
 }
 
 /// Where a group begins that never committed.
@@ -137,6 +143,7 @@ impl Spec {
             wide_integers: Wide::default(),
             on_tombstone: OnTombstone::default(),
             on_out_of_range: OnOutOfRange::default(),
+            verify: None,
         }
     }
 }
@@ -199,6 +206,7 @@ impl TextOrBlock for Spec {
             wide_integers: block.wide_integers,
             on_tombstone: block.on_tombstone,
             on_out_of_range: block.on_out_of_range,
+            verify: block.verify,
         })
     }
 }

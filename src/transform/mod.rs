@@ -10,6 +10,8 @@ pub mod set;
 pub mod remove;
 pub mod rename;
 pub mod redact;
+pub mod encrypt;
+pub mod decrypt;
 pub mod split;
 pub mod flatten;
 pub mod cast;
@@ -111,13 +113,15 @@ pub struct Example {
 }
 
 /// Every transform's example.
-pub const EXAMPLES: [Example; 9] = [
+pub const EXAMPLES: [Example; 11] = [
     filter::EXAMPLE,
     remap::EXAMPLE,
     set::EXAMPLE,
     remove::EXAMPLE,
     rename::EXAMPLE,
     redact::EXAMPLE,
+    encrypt::EXAMPLE,
+    decrypt::EXAMPLE,
     split::EXAMPLE,
     flatten::EXAMPLE,
     cast::EXAMPLE,

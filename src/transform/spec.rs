@@ -9,7 +9,10 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::step::Step;
-use super::{Context, Transform, cast, filter, flatten, plugin, redact, remap, remove, rename, set, split};
+use super::{
+    Context, Transform, cast, decrypt, encrypt, filter, flatten, plugin, redact, remap, remove, rename, set,
+    split,
+};
 use crate::plan::expr::{Finding, Predicate, TreeFinding, finding};
 use crate::settings::ReferenceError;
 
@@ -71,6 +74,8 @@ kinds! {
     Remove = remove, "remove";
     Rename = rename, "rename";
     Redact = redact, "redact";
+    Encrypt = encrypt, "encrypt";
+    Decrypt = decrypt, "decrypt";
     Split = split, "split";
     Flatten = flatten, "flatten";
     Cast = cast, "cast";

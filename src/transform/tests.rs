@@ -13,7 +13,11 @@ use crate::settings::References;
 
 fn references() -> References {
     References {
-        secrets: BTreeMap::from([("k".into(), "0123456789abcdef".into()), ("short".into(), "0123".into())]),
+        secrets: BTreeMap::from([
+            ("k".into(), "0123456789abcdef".into()),
+            ("short".into(), "0123".into()),
+            ("orders_keys".into(), "2026-11:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into()),
+        ]),
         ..References::default()
     }
 }
@@ -124,6 +128,14 @@ fn what_is_wrong_is_placed() {
             true,
             "W0306",
         ),
+        ("encrypt: { fields: [.a], key: \"a:AAAA\" }", "encrypt/key", false, "W0312"),
+        (
+            "encrypt: { fields: [.a, .a.b], key: \"${secret:orders_keys}\" }",
+            "encrypt/fields/1",
+            false,
+            "W0306",
+        ),
+        ("decrypt: { fields: [.a], key: \"${secret:short}\" }", "decrypt/key", false, "W0312"),
         ("split: a", "split/path", false, "W0309"),
         ("cast: { a: int }", "cast/a", true, "W0309"),
     ] {

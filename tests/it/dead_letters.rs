@@ -19,9 +19,20 @@ pub(crate) fn send(
     headers: OwnedHeaders,
     partition: i32,
 ) {
+    send_to(stage, &stage.topic, key, value, headers, partition);
+}
+
+/// The same to another topic.
+pub(crate) fn send_to(
+    stage: &Stage,
+    topic: &str,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: OwnedHeaders,
+    partition: i32,
+) {
     let producer: BaseProducer = stage.kafka.client().set("message.max.bytes", "8000000").create().unwrap();
-    let mut record: BaseRecord<'_, [u8], [u8]> =
-        BaseRecord::to(&stage.topic).partition(partition).headers(headers);
+    let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(partition).headers(headers);
     record.key = key;
     record.payload = value;
     assert!(producer.send(record).is_ok());

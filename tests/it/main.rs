@@ -35,6 +35,7 @@ mod links;
 mod rebalance;
 mod avro;
 mod registry;
+mod sealed;
 mod protobuf;
 #[cfg(feature = "plugins")]
 mod plugins;

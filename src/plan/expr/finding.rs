@@ -45,6 +45,8 @@ pub const UNKNOWN_METADATA: &str = "W0308";
 pub const PATH: &str = "W0309";
 /// Longer or deeper than a program may be.
 pub const TOO_LARGE: &str = "W0310";
+/// A key of an encryption or a signature that is none.
+pub const KEY: &str = "W0312";
 /// `${..}` that does not resolve.
 pub const UNRESOLVED: &str = "W0201";
 /// `${` that is no reference.

@@ -9,6 +9,7 @@ use crate::plan::expr::{
     Expression, Finding, Part, Predicate, Template, TreeFinding, ValueTemplate, finding,
 };
 use crate::publish::topic;
+use crate::seal::{SignSpec, Signer};
 use crate::settings::References;
 
 /// A topic that may not be written, or whose beginning a record would decide.
@@ -49,6 +50,7 @@ impl Route {
                 compiled
             }
         };
+        let sign = spec.sign.as_ref().and_then(|sign| build.signer(sign));
         if spec.atomic {
             let finding = Finding::new(LATER, "`atomic: true` is not available yet", 0..usize::MAX);
             build.at(&["atomic"], finding.help("take `atomic: true` out"));
@@ -64,6 +66,7 @@ impl Route {
                     codec,
                     value,
                     partition,
+                    sign,
                     reads_response_body: false,
                 };
                 route.reads_response_body = route.find_response_body();
@@ -120,6 +123,11 @@ impl Build<'_> {
     fn compiled<T>(&mut self, key: &str, compiled: Result<T, Vec<Finding>>) -> Option<T> {
         let placed = |list: Vec<Finding>| list.into_iter().map(|finding| TreeFinding::at([key], finding));
         compiled.map_err(|list| self.findings.extend(placed(list))).ok()
+    }
+
+    fn signer(&mut self, spec: &SignSpec) -> Option<Signer> {
+        let built = Signer::build(spec, self.references);
+        built.map_err(|list| self.findings.extend(list.into_iter().map(|f| f.under("sign")))).ok()
     }
 
     fn template(&mut self, path: &[&str], source: &str) -> Option<Template> {

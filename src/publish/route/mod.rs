@@ -19,6 +19,8 @@ use crate::plan::expr::{
     Expression, Predicate, Surroundings, Template, ValueTemplate, View, answer_body, measure,
 };
 
+use crate::seal::{self, Signer};
+
 use answer::header;
 pub use written::{EXAMPLE, PartitionBy, Spec};
 
@@ -61,6 +63,7 @@ pub struct Route {
     codec: Codec,
     value: Content,
     partition: Option<Expression>,
+    sign: Option<Signer>,
     reads_response_body: bool,
 }
 
@@ -176,7 +179,11 @@ impl Route {
         self.add_headers(&mut headers, view, inputs, &content.parsed)?;
         let timestamp = event.origin.timestamp.filter(|millis| *millis >= 0);
         let partition = self.partition(view)?;
-        Ok(Some(Outgoing { topic, partition, key, value: content.value, headers, timestamp }))
+        let mut record = Outgoing { topic, partition, key, value: content.value, headers, timestamp };
+        if let Some(signer) = &self.sign {
+            signer.sign(&mut record);
+        }
+        Ok(Some(record))
     }
 
     fn topic(&self, view: &View<'_>) -> Result<Arc<str>, Failure> {
@@ -309,11 +316,13 @@ struct Rendered {
     parsed: Value,
 }
 
-/// The headers of an event that goes on as it is: its own, but the span, which is a new one, and the state of a trace that
-/// is not there.
+/// The headers of an event that goes on as it is: its own, but the span, which is a new one, the state of a trace that is
+/// not there, and its signature, which is of another topic and perhaps of another value.
 fn passed_on(event: &Event) -> Vec<Header> {
     let given = Trace::is_given(event);
-    let stays = |header: &&Header| header.name != "traceparent" && (given || header.name != "tracestate");
+    let stays = |header: &&Header| {
+        header.name != "traceparent" && header.name != seal::HEADER && (given || header.name != "tracestate")
+    };
     event.headers.iter().filter(stays).cloned().collect()
 }
 

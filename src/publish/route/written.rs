@@ -6,6 +6,7 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::{Format, Register, SchemaSpec, SubjectName};
+use crate::seal::SignSpec;
 use crate::spec::form::{TextOrBlock, text_or_block};
 
 /// A topic that is written: after the handler has accepted, or, without a handler, after the transforms.
@@ -44,6 +45,9 @@ pub struct Spec {
     /// Which partition: `key` (the default: murmur2 of the key, as Java's producer does) or `{partition: VRL}`.
     #[serde(default, skip_serializing_if = "PartitionBy::is_key")]
     pub partition_by: PartitionBy,
+    /// Signs each record: for readers whose source has `verify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SignSpec>,
     /// Whether all entries are written in one transaction. Only `false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub atomic: bool,

@@ -140,6 +140,7 @@ pub(super) const DEAD_LETTER_PAIRS: &[(Reason, Code)] = &[
     (Reason::Invalid, Code::Answer),
     (Reason::Invalid, Code::Output),
     (Reason::Invalid, Code::Crashed),
+    (Reason::Invalid, Code::Signature),
     (Reason::Rejected, Code::UnexpectedStatus),
     (Reason::Rejected, Code::Status),
     (Reason::Rejected, Code::Dns),
