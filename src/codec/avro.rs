@@ -8,6 +8,7 @@ use vrl::value::Value;
 
 use crate::outcome::{Code, Failure};
 use crate::schema::avro::{Reader, Schema, encode};
+use crate::schema::shape::{Shape, Use};
 
 /// Fails with code `decode`: bytes that are no datum of the writer's schema; with code `schema`: one for which the reader's
 /// has no place.
@@ -76,6 +77,11 @@ impl Avro {
     /// The full name of the record, enum or fixed that it is; `None` for other types.
     pub(super) fn name(&self) -> Option<String> {
         self.0.schema.name()
+    }
+
+    /// What its values look like.
+    pub(super) fn shape(&self, used: Use) -> Shape {
+        self.0.schema.shape(used)
     }
 
     /// Fails with code `schema`: a value that the schema does not take.

@@ -8,7 +8,8 @@ use vrl::value::Value;
 
 use crate::event::json::Wide;
 use crate::outcome::{Code, Failure};
-use crate::schema::json::{Document, Schema};
+use crate::schema::json::{Document, Schema, shape};
+use crate::schema::shape::{Shape, Use};
 
 /// A JSON Schema that is ready to validate. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +46,12 @@ impl JsonSchema {
     pub(super) fn title(&self) -> Option<String> {
         let json: serde_json::Value = serde_json::from_str(&self.0.documents.last()?.text).ok()?;
         Some(json.get("title")?.as_str()?.to_owned())
+    }
+
+    /// What its values look like.
+    pub(super) fn shape(&self, used: Use) -> Shape {
+        let split = self.0.documents.split_last();
+        split.map_or(Shape::Anything, |(main, references)| shape(main, references, used))
     }
 
     /// Fails with code `decode`: no JSON; with code `schema`: not valid.

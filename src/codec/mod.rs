@@ -17,9 +17,11 @@ use crate::event::Header;
 pub use crate::event::json::Wide;
 use crate::outcome::{Code, Failure};
 pub use crate::schema::json::Document;
+pub use crate::schema::shape;
 pub use avro::Avro;
 pub use json_schema::JsonSchema;
 pub use protobuf::Protobuf;
+use shape::{Shape, Use};
 use wire::{Missing, Wire};
 
 /// How the values of a topic are written.
@@ -99,6 +101,22 @@ impl Codec {
     /// Whether each value has to be looked at, since not all bytes are values.
     pub fn validates(&self) -> bool {
         matches!(self, Codec::Avro(_) | Codec::JsonSchema(_) | Codec::Protobuf(_) | Codec::Wire(_))
+    }
+
+    /// What values look like that are read by it, or may be written: [`Shape::Anything`] where no file says so. A null value is
+    /// a tombstone, and may always be written.
+    pub fn shape(&self, used: Use) -> Shape {
+        let shape = match self {
+            Codec::Json => Shape::Anything,
+            Codec::Text => Shape::TEXT,
+            Codec::Bytes if used == Use::Read => Shape::BYTES,
+            Codec::Bytes => Shape::one_of([Shape::TEXT, Shape::BYTES]),
+            Codec::JsonSchema(schema) => schema.shape(used),
+            Codec::Avro(avro) => avro.shape(used),
+            Codec::Protobuf(protobuf) => protobuf.message().shape(used),
+            Codec::Wire(wire) => wire.shape(used),
+        };
+        if used == Use::Write { Shape::one_of([shape, Shape::Null]) } else { shape }
     }
 
     /// Reads a record's value; null (a tombstone) is null in every format. Fails with code `decode` or `schema`, or where a

@@ -10,6 +10,7 @@ use super::Document;
 use crate::event::json::Wide;
 use crate::outcome::{Code, Failure};
 use crate::schema::protobuf::{Message, Schema, imports};
+use crate::schema::shape::{Shape, Use};
 
 /// A message of a schema, ready to read and write. Cheap to clone.
 #[derive(Clone)]
@@ -59,6 +60,11 @@ impl Protobuf {
     /// The message that each value is.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// What any message of its schema looks like, the messages inside of others left out.
+    pub(super) fn any_shape(&self, used: Use) -> Shape {
+        Shape::one_of(self.message.schema().messages().map(|message| message.shape(used)))
     }
 
     /// Fails with code `decode`: bytes that are no such message.

@@ -176,6 +176,9 @@ impl Compiler<'_, '_> {
         let max_in_flight =
             written.max_in_flight.map_or(in_flight, |n| usize::try_from(n.get()).unwrap_or(usize::MAX));
         let publish = self.publish(written, &codec, path);
+        if own.is_some() {
+            self.shapes(written, &codec, publish.as_deref(), path);
+        }
         let reads_answer =
             publish.as_ref().is_some_and(|routes| routes.iter().any(Route::reads_response_body));
         let handler = written.handler.as_ref().map(|handler| {
@@ -191,18 +194,9 @@ impl Compiler<'_, '_> {
         });
         let priority = self.priority(written, codec.clone(), path);
         let retry = self.retry(written, path);
-        let dlq = written.dlq.as_ref().map(|dlq| {
-            let base = self.written_at(path, "dlq");
-            dlq.build(self.environment.references)
-                .map_err(|list| {
-                    for found in list {
-                        self.problem(&base, &found.path, VALUES, &found.message, None);
-                    }
-                })
-                .map(|topic| DeadLetters { topic: topic.into() })
-        });
+        let dlq = self.dlq(written, path);
         self.does_something(path);
-        let (handler, dlq) = (handler.transpose().ok()?, dlq.transpose().ok()?);
+        let (handler, dlq) = (handler.transpose().ok()?, dlq.ok()?);
         let (_, source, steps, retry, publish) = (own?, source?, steps?, retry?, publish?);
         let is_text = matches!(codec, Codec::Json | Codec::JsonSchema(_) | Codec::Text | Codec::Bytes);
         let looks_into_payload = (!is_text && handler.is_some())
@@ -234,6 +228,17 @@ impl Compiler<'_, '_> {
             looks_into_payload,
             needs_id,
         })
+    }
+
+    fn dlq(&mut self, written: &pipeline::Stage, path: &Path) -> Result<Option<DeadLetters>, ()> {
+        let Some(dlq) = &written.dlq else { return Ok(None) };
+        let base = self.written_at(path, "dlq");
+        let built = dlq.build(self.environment.references).map_err(|list| {
+            for found in list {
+                self.problem(&base, &found.path, VALUES, &found.message, None);
+            }
+        });
+        built.map(|topic| Some(DeadLetters { topic: topic.into() }))
     }
 
     fn does_something(&mut self, path: &Path) {
@@ -449,7 +454,7 @@ impl Compiler<'_, '_> {
     }
 
     /// Where a key of a stage is written: in the stage, or beside `stages` as the default of each.
-    fn written_at(&self, stage: &Path, key: &str) -> Path {
+    pub(super) fn written_at(&self, stage: &Path, key: &str) -> Path {
         let own = stage.then(key);
         if self.document.at(&own).is_some() { own } else { Path::root().then(key) }
     }

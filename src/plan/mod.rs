@@ -9,6 +9,7 @@ mod pattern;
 mod place;
 mod priority;
 mod schema;
+mod shapes;
 mod stage;
 
 pub use crate::spec::pipeline::Order;

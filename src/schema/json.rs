@@ -10,8 +10,10 @@ use serde_json::Value as Json;
 use super::Fault;
 
 mod compare;
+mod shape;
 
 pub use compare::Comparable;
+pub use shape::shape;
 
 /// Where schemas are said to lie, so that one refers to another by its path.
 const BASE: &str = "weir:///";

@@ -4,6 +4,7 @@
 pub mod avro;
 pub mod json;
 pub mod protobuf;
+pub mod shape;
 mod fault;
 mod number;
 

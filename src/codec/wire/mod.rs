@@ -19,6 +19,7 @@ use moka::sync::Cache;
 use tokio::sync::Mutex;
 use vrl::value::Value;
 
+use super::shape::{Shape, Use};
 use super::{Codec, Format, Trouble, Wide};
 use crate::event::Header;
 use crate::outcome::{Code, Failure};
@@ -191,6 +192,20 @@ impl Wire {
     /// The format inside.
     pub(super) fn format(&self) -> Format {
         self.0.format
+    }
+
+    /// What the schema of a file says; what a registry has is not known before it is asked.
+    pub(super) fn shape(&self, used: Use) -> Shape {
+        match (used, &self.0.read, &self.0.write) {
+            // Each value says which of the messages it is.
+            (Use::Read, ReadBy::File(Codec::Protobuf(protobuf)), _) => protobuf.any_shape(used),
+            (Use::Read, ReadBy::File(codec), _) | (Use::Write, _, WriteBy::File { codec, .. }) => {
+                codec.shape(used)
+            }
+            (Use::Read, ReadBy::Writer | ReadBy::Subject(..), _) | (Use::Write, _, WriteBy::Subject(..)) => {
+                Shape::Anything
+            }
+        }
     }
 
     /// Fails with code `decode` or `schema`, or where a schema is not at hand.

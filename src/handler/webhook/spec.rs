@@ -215,6 +215,14 @@ impl CloudEvents {
             CloudEvents::Block(block) => block.mode,
         }
     }
+
+    /// The template of the event's subject.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            CloudEvents::Mode(_) => None,
+            CloudEvents::Block(block) => block.subject.as_deref(),
+        }
+    }
 }
 
 /// How a request carries a CloudEvent.

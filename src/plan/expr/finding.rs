@@ -47,6 +47,12 @@ pub const PATH: &str = "W0309";
 pub const TOO_LARGE: &str = "W0310";
 /// A key of an encryption or a signature that is none.
 pub const KEY: &str = "W0312";
+/// A path that the value never has.
+pub const ABSENT: &str = "W0313";
+/// A value that never fits its schema.
+pub const MISFIT: &str = "W0314";
+/// A name that is almost that of a declared field.
+pub const NEAR: &str = "W0509";
 /// `${..}` that does not resolve.
 pub const UNRESOLVED: &str = "W0201";
 /// `${` that is no reference.

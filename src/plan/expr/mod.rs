@@ -5,6 +5,7 @@ mod bound;
 mod bounded;
 mod fence;
 pub mod finding;
+mod follow;
 mod functions;
 pub mod measure;
 mod program;
@@ -14,6 +15,7 @@ mod value_template;
 mod view;
 
 pub use finding::Finding;
+pub use follow::{Made, Touch, touches};
 pub use program::{Expression, MAX_SOURCE, Predicate, Program};
 pub use template::{Insert, Part, Template, parse_path};
 pub use value_template::{TreeFinding, ValueTemplate};

@@ -39,6 +39,7 @@ pub enum Part {
 pub struct Insert {
     text: String,
     path: OwnedTargetPath,
+    span: Range<usize>,
 }
 
 impl fmt::Debug for Template {
@@ -240,8 +241,8 @@ fn part(inside: &str, start: usize) -> Result<Part, Box<Finding>> {
     if let Some(literal) = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
         return Ok(Part::Literal(literal.replace("\\\"", "\"").replace("\\\\", "\\")));
     }
-    let path = parse_path(text, span)?;
-    Ok(Part::Insert(Insert { text: text.to_owned(), path }))
+    let path = parse_path(text, span.clone())?;
+    Ok(Part::Insert(Insert { text: text.to_owned(), path, span }))
 }
 
 /// Parses a path of an event as it stands in a template, or as a key of `set`: `.a.b[0]`, `."odd-name"`, `%headers.x`.
@@ -292,6 +293,11 @@ impl Insert {
     /// The path.
     pub fn path(&self) -> &OwnedTargetPath {
         &self.path
+    }
+
+    /// Where the path stands, as bytes of the template as it was written.
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
     }
 
     /// The value as it is. Fails with code `template` where the record lacks it.

@@ -115,6 +115,11 @@ impl Route {
             || self.templates().any(Template::looks_into_payload)
     }
 
+    /// What its own `format` comes to; `None` where it has none.
+    pub fn own_codec(&self) -> Option<&Codec> {
+        self.place.own.as_ref()
+    }
+
     /// The topic, where no record puts anything into its name.
     pub fn literal_topic(&self) -> Option<&Arc<str>> {
         match &self.topic {

@@ -27,6 +27,7 @@ mod default;
 mod read;
 mod write;
 mod choose;
+mod shape;
 mod text;
 #[cfg(test)]
 mod tests;

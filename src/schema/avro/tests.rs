@@ -13,6 +13,7 @@ use vrl::value::{KeyString, Value};
 use super::types::{FixedAs, Type, TypeId};
 use super::*;
 use crate::event::json;
+use crate::schema::shape::{Use, tests::holds};
 
 fn schema(text: &str) -> Schema {
     Schema::parse(text, &[]).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -84,6 +85,15 @@ fn plain(schema: &Schema, of: TypeId, theirs: &Theirs) -> Value {
 }
 
 proptest! {
+    /// No path that a value has is one that its schema lacks, and what was read can be written.
+    #[test]
+    fn each_value_has_the_shape_of_its_schema(written in arbitrary::written()) {
+        let arbitrary::Written { text, value } = written;
+        let shape = schema(&text).shape(Use::Read);
+        prop_assert_eq!(holds(&shape, &value), Ok(()), "{} {}", text, value);
+        prop_assert_eq!(shape.misfit(&schema(&text).shape(Use::Write)), None, "{}", text);
+    }
+
     /// A round trip of every type, and the same as `apache-avro` makes of it.
     #[test]
     fn each_value_comes_back_and_theirs_is_the_same(written in arbitrary::written()) {

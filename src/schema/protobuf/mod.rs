@@ -39,6 +39,7 @@ mod write;
 mod known;
 mod index;
 mod compare;
+mod shape;
 mod text;
 #[cfg(test)]
 mod tests;

@@ -117,6 +117,11 @@ impl Schema {
         }
     }
 
+    /// The messages of its file that stand in no other.
+    pub fn messages(&self) -> impl Iterator<Item = Message> {
+        self.file().messages().filter_map(|message| self.of_name(message.full_name()).ok())
+    }
+
     pub(super) fn of_name(&self, full_name: &str) -> Result<Message, String> {
         let id = self.0.types.id(full_name).ok_or_else(|| format!("it has no message `{full_name}`"))?;
         Ok(Message::new(self.clone(), id))

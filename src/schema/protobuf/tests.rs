@@ -15,6 +15,7 @@ use vrl::value::Value;
 use super::*;
 use crate::event::json;
 use crate::schema::json::Document;
+use crate::schema::shape::{Use, tests::holds};
 
 fn document(path: &str, text: &str) -> Document {
     Document { path: path.to_owned(), text: text.to_owned() }
@@ -109,6 +110,15 @@ fn difference(ours: &serde_json::Value, theirs: &serde_json::Value, path: &str) 
 }
 
 proptest! {
+    /// No path that a value has is one that its schema lacks, and what was read can be written.
+    #[test]
+    fn each_value_has_the_shape_of_its_schema(value in arbitrary::value()) {
+        let of = arbitrary::message();
+        let read = of.read(&of.write(&value, 1 << 20).unwrap()).unwrap();
+        prop_assert_eq!(holds(&of.shape(Use::Read), &read), Ok(()), "{}", read);
+        prop_assert_eq!(of.shape(Use::Read).misfit(&of.shape(Use::Write)), None);
+    }
+
     /// A round trip of every type, and the same as `prost-reflect` makes of it.
     #[test]
     fn each_value_comes_back_and_theirs_is_the_same(value in arbitrary::value()) {

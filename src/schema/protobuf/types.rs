@@ -224,6 +224,13 @@ impl Enum {
         self.by_number.get(&number).map(KeyString::as_str)
     }
 
+    /// In the order of the alphabet.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.by_name.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     pub(super) fn number(&self, name: &str) -> Option<i32> {
         self.by_name.get(name).copied()
     }
