@@ -1,4 +1,4 @@
-//! One bad record among good ones: it ends as its policy says, its neighbours arrive (B-01, B-09 to B-11).
+//! One bad record among good ones: it ends as its policy says, its neighbours arrive (B-01, B-05, B-09 to B-11).
 
 use std::time::Duration;
 
@@ -69,6 +69,59 @@ async fn not_json_is_dead_lettered_where_it_is_looked_into() {
         (dead[0].header("weir-reason"), dead[0].header("weir-code")),
         (Some("invalid"), Some("decode"))
     );
+}
+
+/// Depth, size, numbers and texts that JSON should not have: each ends as it is expected to, and what is read is passed on exactly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b_05_hostile_json_is_dead_lettered_or_passed_on_exactly() {
+    let more = "transforms:\n  - set: { .s: 1 }\n";
+    let stage = Stage::set("bad-json-hostile", more, |_| status(200)).await;
+    let nested = |depth: usize| format!(r#"{{"v":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let read = |text: &str| text.replacen("{\"", "{\"s\":1,\"", 1);
+    let passes = [
+        (nested(126), read(&nested(126))),
+        (r#"{"v":9007199254740993}"#.into(), r#"{"s":1,"v":9007199254740993}"#.into()),
+        (r#"{"v":-9223372036854775808}"#.into(), r#"{"s":1,"v":-9223372036854775808}"#.into()),
+        (r#"{"v":1,"v":-0}"#.into(), r#"{"s":1,"v":-0.0}"#.into()),
+        (r#"{"v":"\u0000\ud83d\ude00"}"#.into(), "{\"s\":1,\"v\":\"\\u0000\u{1f600}\"}".into()),
+        ("17".to_owned(), r#"{"s":1}"#.to_owned()),
+    ];
+    let refused: Vec<Vec<u8>> = vec![
+        nested(128).into_bytes(),
+        "[".repeat(900_000).into_bytes(),
+        r#"{"v":"#.repeat(150_000).into_bytes(),
+        format!(r#"{{"v":{}}}"#, "9".repeat(100_000)).into_bytes(),
+        br#"{"v":1e999}"#.to_vec(),
+        br#"{"v":18446744073709551616}"#.to_vec(),
+        br#"{"v":"\ud800"}"#.to_vec(),
+        b"\xef\xbb\xbf{\"v\":1}".to_vec(),
+        b"{\"v\":1}\0".to_vec(),
+        br#"{"v":NaN}"#.to_vec(),
+        b"{\"v\":\"\xff\"}".to_vec(),
+        [b"{\"v\":\"", &[b'x'; 900_000][..]].concat(),
+    ];
+    for (text, _) in &passes {
+        send(&stage, Some(b"k"), Some(text.as_bytes()), OwnedHeaders::new(), 0);
+    }
+    for bytes in &refused {
+        send(&stage, Some(b"k"), Some(bytes), OwnedHeaders::new(), 0);
+    }
+    send(&stage, Some(b"k"), Some(b"{\"v\":\"last\"}"), OwnedHeaders::new(), 0);
+    let weir = stage.site.start("one").await;
+    let all = (passes.len() + refused.len() + 1) as i64;
+    stage.watched().all_committed_within(&stage.run, &[(0, all)].into(), Duration::from_secs(20)).await;
+    let arrivals = stage.receiver.arrivals();
+    let bodies: Vec<&str> = arrivals.iter().map(|one| std::str::from_utf8(&one.body).unwrap()).collect();
+    let expected = passes.iter().map(|(_, body)| body.as_str()).chain([r#"{"s":1,"v":"last"}"#]);
+    assert_eq!(bodies, expected.collect::<Vec<_>>());
+    let dead = stage.kafka.read(&stage.run, &format!("{}.dlq", stage.topic));
+    let values: Vec<&[u8]> = dead.iter().map(|one| one.value.as_deref().unwrap_or_default()).collect();
+    assert!(values == refused, "byte for byte, in order: {} of {}", values.len(), refused.len());
+    for letter in &dead {
+        let said = (letter.header("weir-reason"), letter.header("weir-code"));
+        assert_eq!(said, (Some("invalid"), Some("decode")), "{:?}", letter.header("weir-error"));
+    }
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
