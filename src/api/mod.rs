@@ -2,6 +2,7 @@
 //! stop. What is shown comes in through `Surface`; nothing here knows how a pipeline runs.
 
 mod health;
+mod pipelines;
 pub mod registry;
 pub mod serve;
 
@@ -14,11 +15,12 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::server::Server;
+use crate::runtime::reload::Reloader;
 use crate::runtime::status::StatusReport;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
@@ -35,6 +37,8 @@ pub struct Surface {
     pub metrics: Arc<Metrics>,
     /// The instance's state, made when somebody asks; cheap and without waiting.
     pub status: Arc<dyn Fn() -> StatusReport + Send + Sync>,
+    /// What reads the pipeline files again.
+    pub reloader: Reloader,
     /// Whether `auth` names tokens. Until requests are checked against them, details stay closed.
     pub auth: bool,
     /// The embedded registry, where it is served.
@@ -113,6 +117,14 @@ fn router(surface: Surface, address: SocketAddr) -> Router {
     let router = match surface.registry.clone().filter(|_| !surface.auth) {
         Some(server) => router.nest_service(REGISTRY_PATH, registry::routes(server)),
         None => router,
+    };
+    let router = if surface.auth {
+        router
+    } else {
+        router
+            .route("/api/pipelines", get(pipelines::all))
+            .route("/api/pipelines/{pipeline}", get(pipelines::one))
+            .route("/api/reload", post(pipelines::reload))
     };
     let router = if local_only { router.layer(middleware::from_fn(local_host_only)) } else { router };
     router.layer(middleware::from_fn_with_state(Arc::clone(&surface.metrics), count)).with_state(surface)

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::outcome::HoldCause;
-use crate::runtime::status::{Counts, Health, Hold, KafkaStatus, PipelineStatus, StageStatus};
+use crate::runtime::status::{Counts, Health, Hold, KafkaStatus, PipelineStatus, StageStatus, Sync};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ async fn running(auth: bool) -> Running {
         status: Arc::new(move || shared.lock().unwrap().clone()),
         auth,
         registry: None,
+        reloader: Reloader::deaf(),
     };
     let api = build("127.0.0.1:0".parse().unwrap(), surface).await.unwrap();
     let (address, stop, tasks) = (api.address(), CancellationToken::new(), TaskTracker::new());
@@ -67,6 +68,8 @@ fn failing() -> StatusReport {
         counts: Counts::default(),
     };
     let pipeline = PipelineStatus {
+        sync: Sync::Synced,
+        broken: None,
         pipeline: "order-billing".into(),
         revision: "5b1e20c".into(),
         health: Health::Failing,
@@ -182,6 +185,7 @@ async fn a_public_address_without_auth_is_refused_before_binding() {
         status: Arc::new(StatusReport::default),
         auth: false,
         registry: None,
+        reloader: Reloader::deaf(),
     };
     let refused = build("0.0.0.0:0".parse().unwrap(), surface).await.unwrap_err();
     assert!(matches!(refused, ApiError::PublicWithoutAuth(_)), "{refused}");

@@ -62,7 +62,7 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
                 None
             }
         };
-        let plugins = super::load::plugins(&loaded.settings);
+        let plugins = crate::runtime::load::plugins(&loaded.settings);
         let schemas = &loaded.settings.schemas;
         let environment = plan::Environment { references, egress, schemas, registry, plugins: &plugins };
         for file in &files {

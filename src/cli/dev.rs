@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Global;
 use super::demo;
 use super::exit::{CliError, Exit};
-use super::load::{self, Loaded};
+use super::load;
 use super::run;
 use super::terminal::Terminal;
 use crate::kafka::embedded::{Embedded, LIMITS};
 use crate::runtime::ClusterConfig;
+use crate::runtime::load::From;
 use crate::settings::DEFAULT_CLUSTER;
 use crate::spec::{runtime, units};
 
@@ -41,17 +42,17 @@ pub(super) fn dev(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> R
     let mut settled = load::runtime_file(global, &args.run.overrides(), terminal)?;
     settled.registry.get_or_insert(runtime::Registry::Embedded);
     load::logs(&settled.settings, global, terminal)?;
-    let sources = load::sources(&settled.settings.pipelines)?;
-    let loaded = load::pipelines(sources, settled, terminal)?;
+    let from = From::Folder(settled.settings.pipelines.clone());
+    let (loaded, loader) = load::pipelines(from, settled, terminal)?;
     run::refuse(&loaded, &args.run)?;
-    let mut names = loaded.clusters();
-    names.insert(DEFAULT_CLUSTER);
-    let brokers = names.into_iter().map(|name| Ok((name, start(&topics(&loaded, name))?)));
+    // The topics that pipelines read are made when they start.
+    let names = loaded.settings.clusters.keys().map(String::as_str);
+    let brokers = names.map(|name| Ok((name, start(&BTreeSet::new())?)));
     let brokers: Vec<(&str, Embedded)> = brokers.collect::<Result<_, CliError>>()?;
     let named = || brokers.iter().map(|(name, embedded)| (*name, embedded));
     banner(named(), global, terminal)?;
     let config = run::config(&loaded, config(named()));
-    run::block_on(run::until_stopped(config, &loaded))?
+    run::block_on(run::until_stopped(config, &loaded, loader, terminal.err_color))?
 }
 
 /// An embedded broker that has these topics.
@@ -84,11 +85,4 @@ pub(super) fn banner<'a>(
         writeln!(terminal.err, "Kafka{which}: an embedded broker on {at}, for trying out: {LIMITS}.")?;
     }
     Ok(())
-}
-
-/// The topics that the pipelines read of a cluster.
-fn topics(loaded: &Loaded, cluster: &str) -> BTreeSet<String> {
-    let stages = loaded.pipelines.iter().flat_map(|one| &one.plan.stages);
-    let its = stages.filter(|stage| stage.source.cluster == cluster);
-    its.flat_map(|stage| stage.source.topics.iter().cloned()).collect()
 }

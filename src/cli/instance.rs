@@ -2,20 +2,25 @@
 //! what they put into it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
 
 use super::exit::{CliError, Exit};
 use super::load::Loaded;
 use super::signals::Stop;
 use crate::api::{self, Api, Surface};
+use crate::runtime::load::Loader;
+use crate::runtime::reload::{self, Begun, OnLoaded, Reload, Reloader};
 use crate::runtime::status::{OnFinished, StatusReport};
-use crate::runtime::{Config, Reporter, Runtime};
-use crate::telemetry::clock;
-use crate::telemetry::metrics::{Metrics, PipelineMetrics};
+use crate::runtime::{Apply, Config, Runtime};
+use crate::settings::DEFAULT_CLUSTER;
+use crate::telemetry::metrics::Metrics;
 
 /// How long requests may take when the runtime has stopped already.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -25,26 +30,24 @@ pub(crate) struct Instance {
     pub(crate) metrics: Arc<Metrics>,
     api: Api,
     runtime: Runtime,
+    reload: Reload,
+    reloader: Reloader,
+    changes: mpsc::Receiver<Apply>,
 }
 
 impl Instance {
     /// Binds the address, then starts the stages. Inside of a tokio runtime.
     pub(crate) async fn start(
         config: Config,
-        loaded: &Loaded,
+        (loaded, loader): (&Loaded, Loader),
+        on_loaded: OnLoaded,
         on_finished: Option<&OnFinished>,
         stop: &Stop,
     ) -> Result<Instance, CliError> {
         let metrics = Metrics::new();
-        let reporter = Arc::new(OnceLock::new());
-        let pipelines =
-            loaded.pipelines.iter().map(|one| metrics.pipeline(&one.plan.pipeline, &one.facts)).collect();
-        let status = Status {
-            reporter: Arc::clone(&reporter),
-            pipelines,
-            broken: loaded.broken.clone(),
-            stopping: stop.graceful.clone(),
-        };
+        let begun = reload::begin(loader, &loaded.first, &metrics, on_loaded);
+        let mut runtime = Runtime::new(config, &metrics, on_finished);
+        let (reporter, stopping) = (runtime.reporter(), stop.graceful.clone());
         let embedded = loaded.registry.as_ref().and_then(|registry| registry.embedded.as_ref());
         let registry = match embedded {
             Some(embedded) => Some(embedded.open().await?),
@@ -53,17 +56,18 @@ impl Instance {
         let surface = Surface {
             registry,
             metrics: Arc::clone(&metrics),
-            status: Arc::new(move || status.report()),
+            status: Arc::new(move || StatusReport { draining: stopping.is_cancelled(), ..reporter.report() }),
+            reloader: begun.reloader.clone(),
             auth: loaded.auth,
         };
         let api = api::build(address(&loaded.settings.listen).await?, surface).await?;
-        let plans: Vec<_> = loaded.pipelines.iter().map(|one| Arc::clone(&one.plan)).collect();
-        let runtime = Runtime::start(config, &plans, &metrics, on_finished)
-            .map_err(|error| CliError::new(Exit::BadConfig, format!("starting Kafka clients: {error}")))?;
-        metrics.config_read(loaded.broken.is_empty(), clock::wall());
-        // Only this function sets it, once.
-        reporter.set(runtime.reporter()).ok();
-        Ok(Instance { metrics, api, runtime })
+        let failed = |error| CliError::new(Exit::BadConfig, format!("starting Kafka clients: {error}"));
+        runtime.apply(begun.wanted, begun.broken).map_err(failed)?;
+        if loaded.clusters().is_empty() {
+            runtime.open(DEFAULT_CLUSTER).map_err(failed)?;
+        }
+        let Begun { reload, reloader, changes, .. } = begun;
+        Ok(Instance { metrics, api, runtime, reload, reloader, changes })
     }
 
     /// The address of the HTTP surface.
@@ -73,38 +77,34 @@ impl Instance {
 
     /// Runs until `stop`, and says whether everything ended cleanly and in time. Probes and metrics answer until the end.
     pub(crate) async fn run(self, stop: &Stop) -> bool {
+        let Instance { api, runtime, reload, reloader, changes, .. } = self;
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(self.api.run(ended.clone(), API_GRACE));
+        tasks.spawn(api.run(ended.clone(), API_GRACE));
+        tasks.spawn(reload.run(stop.graceful.clone()));
+        match signal(SignalKind::hangup()) {
+            Ok(hangups) => drop(tasks.spawn(on_hangup(hangups, reloader, stop.graceful.clone()))),
+            Err(error) => warn!(%error, "SIGHUP does not reload"),
+        }
         tasks.close();
         // A child: the runtime cancels what it was given when it has ended, which is no second signal.
-        let report = self.runtime.run(stop.graceful.clone(), stop.now.child_token()).await;
+        let report = runtime.run(changes, stop.graceful.clone(), stop.now.child_token()).await;
         ended.cancel();
         tasks.wait().await;
         report.clean
     }
 }
 
-/// What the surface is told.
-struct Status {
-    reporter: Arc<OnceLock<Reporter>>,
-    /// In the order of the pipelines; holding them keeps their series.
-    pipelines: Vec<PipelineMetrics>,
-    broken: Vec<String>,
-    stopping: CancellationToken,
-}
-
-impl Status {
-    fn report(&self) -> StatusReport {
-        let mut report = self.reporter.get().map(Reporter::report).unwrap_or_default();
-        report.draining = self.stopping.is_cancelled();
-        report.broken.clone_from(&self.broken);
-        for pipeline in &report.pipelines {
-            let series = self.pipelines.iter().find(|series| series.name() == pipeline.pipeline);
-            if let Some(series) = series {
-                series.set_health(pipeline.health);
-            }
+/// Reads the files again at each SIGHUP.
+async fn on_hangup(mut hangups: Signal, reloader: Reloader, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Some(()) = hangups.recv() => {}
         }
-        report
+        info!("SIGHUP: reading the files again");
+        // It says itself what it has done.
+        reloader.reload().await;
     }
 }
 

@@ -12,17 +12,15 @@ use super::terminal::Terminal;
 use crate::handler::Problem;
 use crate::handler::egress::Egress;
 use crate::handler::webhook::{Auth, TokenSource};
-use crate::plan::{self, Plan, check::Given};
-use crate::plugin::{Grant, Plugins};
+use crate::plan::Stage;
+use crate::runtime::load::{From, Loader, Loading};
 use crate::settings::{self, Settings};
 use crate::spec::diagnostic::{self, Diagnostic};
-use crate::spec::pipeline::{Delivery, Pipeline};
+use crate::spec::files;
 use crate::spec::runtime::{self, Override};
 use crate::spec::span::Source;
 use crate::spec::tree::Path;
-use crate::spec::{PipelineFile, files};
 use crate::telemetry::logs::{Format, Logs};
-use crate::telemetry::metrics::PipelineFacts;
 
 /// The runtime file that is read where none is named.
 const RUNTIME_FILE: &str = "weir.yaml";
@@ -36,31 +34,27 @@ const SIGN_ON: &str = "W0602";
 /// What can run.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// Where the tokens for Kafka come from, by cluster.
     pub(crate) token_sources: BTreeMap<String, Arc<TokenSource>>,
     /// The schema registry, where there is one.
     pub(crate) registry: Option<Registry>,
     /// Whether `auth` names tokens.
     pub(crate) auth: bool,
-    pub(crate) pipelines: Vec<Loadable>,
-    /// Files that cannot run, each by its first error: `file:line:col: message`.
-    pub(crate) broken: Vec<String>,
+    /// What the files came to when they were first read.
+    pub(crate) first: Loading,
 }
 
 impl Loaded {
+    /// The stages of its pipelines.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = &Arc<Stage>> {
+        self.first.pipelines.iter().flat_map(|one| &one.plan.stages)
+    }
+
     /// The clusters that its pipelines use.
     pub(crate) fn clusters(&self) -> BTreeSet<&str> {
-        let stages = self.pipelines.iter().flat_map(|one| &one.plan.stages);
-        stages.map(|stage| stage.source.cluster.as_str()).collect()
+        self.stages().map(|stage| stage.source.cluster.as_str()).collect()
     }
-}
-
-/// A pipeline that can run.
-#[derive(Debug)]
-pub(crate) struct Loadable {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) facts: PipelineFacts,
 }
 
 /// A file's text, or why it cannot be read.
@@ -121,29 +115,16 @@ pub(crate) fn logs(settings: &Settings, global: &Global, terminal: &Terminal) ->
 
 /// Every pipeline file of the settings' folder.
 pub(crate) fn sources(folder: &FilePath) -> Result<Vec<ReadFile>, CliError> {
-    let paths = files::pipelines_at(folder).map_err(|error| {
-        let help = "name the folder with --pipelines, WEIR_PIPELINES or `pipelines` in weir.yaml";
-        CliError::new(Exit::BadConfig, format!("reading {}: {error}; {help}", folder.display()))
-    })?;
+    let paths = files::pipelines_at(folder).map_err(|error| unreadable(folder, &error))?;
     Ok(paths.iter().map(|path| files::pipeline(path)).collect())
 }
 
-/// Reads, checks and compiles pipeline files, and prints what is wrong with them.
+/// Reads, checks and compiles pipeline files, and prints what is wrong with them; also gives what reads them again.
 pub(crate) fn pipelines(
-    sources: Vec<ReadFile>,
+    from: From,
     loaded: runtime::Loaded,
     terminal: &mut Terminal,
-) -> Result<Loaded, CliError> {
-    let mut findings = Vec::new();
-    let mut files = Vec::new();
-    for source in sources {
-        match source {
-            Ok(source) => files.push(PipelineFile::parse(&source, &mut findings)),
-            Err(finding) => findings.push(*finding),
-        }
-    }
-    let references = &loaded.settings.references;
-    plan::check::check(&files, Given::of(&loaded.settings), &mut findings);
+) -> Result<(Loaded, Loader), CliError> {
     let egress = egress(&loaded, terminal)?;
     let token_sources = match token_sources(&loaded, &egress) {
         Ok(sources) => sources,
@@ -159,44 +140,19 @@ pub(crate) fn pipelines(
             return Err(CliError::new(Exit::BadConfig, "`registry` has errors; nothing was started"));
         }
     };
-    let plugins = plugins(&loaded.settings);
-    let environment = plan::Environment {
-        references,
-        egress,
-        schemas: &loaded.settings.schemas,
-        registry: registry.as_ref().map(|registry| registry.client.clone()),
-        plugins: &plugins,
-    };
-    let compiled: Vec<_> = files
-        .iter()
-        .filter_map(|file| {
-            let plan = plan::compile(file, &environment, &mut findings)?;
-            Some((file.spec.as_ref()?, Arc::new(plan), file.document.as_ref()?))
-        })
-        .collect();
-    print(&mut findings, terminal)?;
-    let mut errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.is_error()).collect();
-    errors.dedup_by(|next, first| Arc::ptr_eq(&next.primary.source, &first.primary.source));
-    let wanted = &loaded.settings.run_labels;
-    let pipelines = compiled
-        .into_iter()
-        .filter(|(spec, _, document)| {
-            takes(wanted, spec)
-                && !errors.iter().any(|error| Arc::ptr_eq(&error.primary.source, &document.source))
-        })
-        .map(|(spec, plan, _)| Loadable { facts: facts(spec, &plan), plan })
-        .collect();
     let tokens = loaded.document.at(&Path::root().then("auth").then("tokens"));
     let auth = tokens.is_some_and(|tokens| !tokens.items().is_empty());
-    let broken = errors.into_iter().map(diagnostic::short).collect();
-    Ok(Loaded { settings: loaded.settings, token_sources, registry, auth, pipelines, broken })
+    let settings = Arc::new(loaded.settings);
+    let client = registry.as_ref().map(|registry| registry.client.clone());
+    let mut loader = Loader::new(from, Arc::clone(&settings), egress, client);
+    let mut first = loader.load().map_err(|error| unreadable(&settings.pipelines, &error))?;
+    print(&mut first.findings, terminal)?;
+    Ok((Loaded { settings, token_sources, registry, auth, first }, loader))
 }
 
-/// Where plugins come from.
-pub(super) fn plugins(settings: &Settings) -> Plugins {
-    let grants = settings.plugin_grants.iter();
-    let grants = grants.map(|(file, files)| (file.clone(), Grant { files: files.clone() })).collect();
-    Plugins::new(&settings.plugins, grants)
+fn unreadable(folder: &FilePath, error: &std::io::Error) -> CliError {
+    let help = "name the folder with --pipelines, WEIR_PIPELINES or `pipelines` in weir.yaml";
+    CliError::new(Exit::BadConfig, format!("reading {}: {error}; {help}", folder.display()))
 }
 
 /// The address guard of the runtime file; Weir's own address is never dialled.
@@ -259,25 +215,6 @@ pub(super) fn place(
         .collect()
 }
 
-/// Whether a pipeline has all the labels that this instance takes.
-fn takes(wanted: &BTreeMap<String, String>, spec: &Pipeline) -> bool {
-    wanted.iter().all(|(name, value)| spec.labels.get(name) == Some(value))
-}
-
-fn facts(spec: &Pipeline, plan: &Plan) -> PipelineFacts {
-    let slo = spec.slo.as_ref();
-    PipelineFacts {
-        owner: spec.owner.clone().unwrap_or_default(),
-        revision: plan.revision.short().to_owned(),
-        commit: String::new(),
-        delivery: match spec.delivery {
-            Delivery::AtLeastOnce => "at_least_once".to_owned(),
-        },
-        max_age: slo.and_then(|slo| slo.max_age).map(|age| age.0),
-        dlq_ratio: slo.and_then(|slo| slo.dlq_ratio).map(|ratio| ratio.0),
-    }
-}
-
 /// Findings to stderr, all of them, in order.
 pub(super) fn print(findings: &mut Vec<Diagnostic>, terminal: &mut Terminal) -> Result<(), CliError> {
     diagnostic::sort(findings);
@@ -285,37 +222,4 @@ pub(super) fn print(findings: &mut Vec<Diagnostic>, terminal: &mut Terminal) -> 
         writeln!(terminal.err, "{}", diagnostic::human(finding, terminal.err_color))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[test]
-    fn a_file_with_an_error_of_any_kind_does_not_run_and_the_others_do() {
-        let mut terminal = Terminal {
-            out: Box::new(io::sink()),
-            err: Box::new(io::sink()),
-            out_color: false,
-            err_color: false,
-        };
-        let loaded = settle(None, &[], Vec::new(), &mut terminal).unwrap();
-        let file = |name: &str, text: &str| -> ReadFile { Ok(Source::new(name, text)) };
-        let sources = vec![
-            // It compiles; that its dead letters come back to it is found by looking at topics.
-            file("a.yaml", "pipeline: a\nsource: t\nhandler: https://h.test/v1/a\ndlq: t\n"),
-            file("b.yaml", "pipeline: b\nsource: t\nhandler: log\n"),
-            // Its name is taken.
-            file("c.yaml", "pipeline: b\nsource: u\nhandler: log\n"),
-        ];
-        let loaded = pipelines(sources, loaded, &mut terminal).unwrap();
-        let run: Vec<_> =
-            loaded.pipelines.iter().map(|one| one.plan.stages[0].source.topics.join(" ")).collect();
-        assert_eq!(run, ["t"], "{:?}", loaded.broken);
-        assert_eq!(loaded.pipelines[0].plan.pipeline, "b");
-        let broken: Vec<_> = loaded.broken.iter().map(|line| line.split(':').next().unwrap()).collect();
-        assert_eq!(broken, ["a.yaml", "c.yaml"]);
-    }
 }

@@ -80,7 +80,7 @@ pub(super) fn plugin(args: &Args, global: &Global, terminal: &mut Terminal) -> R
     let inside =
         folder.zip(whole).and_then(|(folder, whole)| Some(whole.strip_prefix(folder).ok()?.to_owned()));
     let name = inside.as_deref().unwrap_or(&args.file).display().to_string();
-    let plugins = load::plugins(&settings);
+    let plugins = crate::runtime::load::plugins(&settings);
     let limits = Limits {
         timeout: args.timeout.0,
         memory: args.memory.0,

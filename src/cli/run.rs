@@ -1,12 +1,13 @@
 //! `weir run`: pipelines from a folder, until a signal.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info, warn};
 
 use super::Global;
 use super::exit::{CliError, Exit};
@@ -16,8 +17,11 @@ use super::signals::Stop;
 use super::terminal::Terminal;
 use crate::kafka::options::Cluster;
 use crate::kafka::tokens::Tokens;
+use crate::runtime::load::{From, Loader};
+use crate::runtime::reload::OnLoaded;
 use crate::runtime::{ClusterConfig, Config};
 use crate::settings::DEFAULT_CLUSTER;
+use crate::spec::diagnostic;
 use crate::spec::runtime::Override;
 use crate::spec::tree::Path;
 use crate::spec::units;
@@ -80,51 +84,51 @@ impl RunArgs {
 pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let settled = load::runtime_file(global, &args.overrides(), terminal)?;
     load::logs(&settled.settings, global, terminal)?;
-    let sources = load::sources(&settled.settings.pipelines)?;
-    let loaded = load::pipelines(sources, settled, terminal)?;
+    let from = From::Folder(settled.settings.pipelines.clone());
+    let (loaded, loader) = load::pipelines(from, settled, terminal)?;
     refuse(&loaded, args)?;
     let config = config(&loaded, clusters(&loaded)?);
-    block_on(until_stopped(config, &loaded))?
+    block_on(until_stopped(config, &loaded, loader, terminal.err_color))?
 }
 
-/// How the clusters are reached that pipelines use; the default one where none uses any, so that its state shows.
+/// How the clusters are reached that weir.yaml names; those that pipelines use must be among them, or any if none does.
 fn clusters(loaded: &Loaded) -> Result<BTreeMap<String, ClusterConfig>, CliError> {
-    let mut used = loaded.clusters();
     let settings = &loaded.settings.clusters;
-    let has_brokers = |name: &str| settings.get(name).is_some_and(|cluster| !cluster.brokers.is_empty());
-    let named = settings.len() > 1;
-    if used.is_empty() && (has_brokers(DEFAULT_CLUSTER) || !named) {
+    let reached = |name: &&str| settings.get(*name).is_some_and(|cluster| !cluster.brokers.is_empty());
+    let mut used = loaded.clusters();
+    if used.is_empty() && settings.len() == 1 {
         used.insert(DEFAULT_CLUSTER);
     }
-    let configs = used.into_iter().map(|name| {
-        let Some(cluster) = settings.get(name).filter(|cluster| !cluster.brokers.is_empty()) else {
-            let said = if name == DEFAULT_CLUSTER {
-                "no Kafka is configured: set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`"
-                    .to_owned()
-            } else {
-                format!("the Kafka cluster `{name}` is not configured: add it to kafka.clusters in weir.yaml")
-            };
-            return Err(CliError::new(Exit::BadConfig, said));
+    if let Some(name) = used.into_iter().find(|name| !reached(name)) {
+        let said = if name == DEFAULT_CLUSTER {
+            "no Kafka is configured: set kafka.brokers in weir.yaml or WEIR_KAFKA_BROKERS, or try `weir dev`"
+                .to_owned()
+        } else {
+            format!("the Kafka cluster `{name}` is not configured: add it to kafka.clusters in weir.yaml")
         };
+        return Err(CliError::new(Exit::BadConfig, said));
+    }
+    let reachable = settings.iter().filter(|(_, cluster)| !cluster.brokers.is_empty());
+    let configs = reachable.map(|(name, cluster)| {
         let token_source = loaded.token_sources.get(name).cloned();
         let cluster = Cluster {
             brokers: cluster.brokers.join(","),
             properties: cluster.properties.clone(),
             tokens: token_source.as_ref().map(|_| Tokens::default()),
         };
-        Ok((name.to_owned(), ClusterConfig { cluster, token_source, embedded: None }))
+        (name.clone(), ClusterConfig { cluster, token_source, embedded: None })
     });
-    configs.collect()
+    Ok(configs.collect())
 }
 
 /// Nothing to run, or not everything where `--strict` asks for it.
 pub(super) fn refuse(loaded: &Loaded, args: &RunArgs) -> Result<(), CliError> {
-    let count = loaded.broken.len();
+    let count = loaded.first.broken.len();
     let bad = |message: String| Err(CliError::new(Exit::BadConfig, message));
     if args.strict && count > 0 {
         return bad(format!("{count} of the pipeline files have errors, and --strict is set"));
     }
-    if loaded.pipelines.is_empty() && !args.allow_empty {
+    if loaded.first.pipelines.is_empty() && !args.allow_empty {
         let folder = loaded.settings.pipelines.display();
         return bad(format!("no pipeline of {folder} can run; --allow-empty runs all the same"));
     }
@@ -143,16 +147,40 @@ pub(super) fn config(loaded: &Loaded, clusters: BTreeMap<String, ClusterConfig>)
     }
 }
 
+/// Prints what a reload has found, as the start does; with logs in JSON as lines of the log.
+pub(super) fn on_loaded(loaded: &Loaded, color: bool) -> OnLoaded {
+    let json = loaded.settings.log_json;
+    Box::new(move |loading| {
+        for finding in &loading.findings {
+            if json {
+                let said = diagnostic::short(finding);
+                match finding.is_error() {
+                    true => error!("{}", said.trim_end()),
+                    false => warn!("{}", said.trim_end()),
+                }
+            } else {
+                // Whoever closed it does not want to see it.
+                writeln!(std::io::stderr(), "{}", diagnostic::human(finding, color)).ok();
+            }
+        }
+    })
+}
+
 /// Starts an instance and runs it until a signal.
-pub(super) async fn until_stopped(config: Config, loaded: &Loaded) -> Result<Exit, CliError> {
+pub(super) async fn until_stopped(
+    config: Config,
+    loaded: &Loaded,
+    loader: Loader,
+    color: bool,
+) -> Result<Exit, CliError> {
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let stop = Stop::on_signals(&tasks, ended.clone())?;
-    let instance = Instance::start(config, loaded, None, &stop).await?;
+    let instance = Instance::start(config, (loaded, loader), on_loaded(loaded, color), None, &stop).await?;
     info!(
         instance = loaded.settings.instance,
         address = %instance.address(),
-        pipelines = loaded.pipelines.len(),
-        broken = loaded.broken.len(),
+        pipelines = loaded.first.pipelines.len(),
+        broken = loaded.first.broken.len(),
         "running; event tracking is not available yet: no rows are written"
     );
     let clean = Box::pin(instance.run(&stop)).await;

@@ -8,6 +8,7 @@ mod names;
 mod references;
 mod advice;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::settings::{ClusterSettings, DEFAULT_CLUSTER, References, Settings};
@@ -73,10 +74,13 @@ impl<'a> Given<'a> {
 }
 
 /// Checks all files that are loaded together.
-pub fn check(files: &[PipelineFile], given: Given<'_>, findings: &mut Vec<Diagnostic>) {
+pub fn check<F: Borrow<PipelineFile>>(files: &[F], given: Given<'_>, findings: &mut Vec<Diagnostic>) {
     let Given { references, memory, clusters, labels } = given;
-    let read: Vec<(&Document, Option<&Pipeline>)> =
-        files.iter().filter_map(|file| Some((file.document.as_ref()?, file.spec.as_ref()))).collect();
+    let read: Vec<(&Document, Option<&Pipeline>)> = files
+        .iter()
+        .map(Borrow::borrow)
+        .filter_map(|file| Some((file.document.as_ref()?, file.spec.as_ref())))
+        .collect();
     let mut placed = Vec::new();
     for (document, spec) in &read {
         names::pipeline(document, findings);

@@ -43,6 +43,7 @@ pub(super) struct Clients {
     pub(super) admin: Admin,
     pub(super) outputs: Outputs,
     pub(super) seen: watch::Seen,
+    readers: watch::Readers,
 }
 
 impl Clients {
@@ -56,7 +57,8 @@ impl Clients {
             dead_letters: Producer::build(&cluster, "weir-dlq-producer")?,
         };
         let admin = Admin::build(&config.cluster, "weir-admin")?;
-        Ok(Clients { name, config, admin, outputs, seen: watch::Seen::default() })
+        let readers = watch::Readers::default();
+        Ok(Clients { name, config, admin, outputs, seen: watch::Seen::default(), readers })
     }
 
     /// Keeps its token fresh, where it has one.
@@ -66,26 +68,34 @@ impl Clients {
         }
     }
 
-    /// What asks it how it and the topics of its stages are.
-    pub(super) fn watch<'a>(&self, stages: impl Iterator<Item = &'a Running>) -> watch::Watch {
-        let readers = stages.filter(|running| running.plan.source.cluster == self.name).map(|running| {
-            let topics = running.plan.source.topics.iter().map(|name| Arc::from(name.as_str())).collect();
-            let (pattern, engine) = (running.plan.source.pattern.clone(), Arc::clone(&running.engine));
-            watch::Reader {
-                topics,
-                pattern,
-                taken: None,
-                missed: Vec::new(),
-                poll: running.stopper(),
-                engine,
-            }
-        });
-        watch::Watch {
+    /// Asks it how it and the topics of its stages are, until told to stop.
+    pub(super) fn look(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let watch = watch::Watch {
             cluster: self.name.clone(),
             admin: self.admin.clone(),
-            readers: readers.collect(),
+            readers: self.readers.clone(),
             seen: Arc::clone(&self.seen),
-        }
+        };
+        watch.run(stop)
+    }
+
+    /// Looks at the topics of a stage as well.
+    pub(super) fn watch(&self, running: &Running) {
+        let source = &running.plan.source;
+        self.readers.add(watch::Reader {
+            service: running.plan.service.clone(),
+            topics: source.topics.iter().map(|name| Arc::from(name.as_str())).collect(),
+            pattern: source.pattern.clone(),
+            taken: None,
+            missed: Vec::new(),
+            poll: running.stopper(),
+            engine: Arc::clone(&running.engine),
+        });
+    }
+
+    /// Looks at the topics of a stage no more.
+    pub(super) fn forget(&self, service: &str) {
+        self.readers.remove(service);
     }
 
     /// Waits until what was handed to its producers is acknowledged. Blocks; whether all of it was.

@@ -1,11 +1,15 @@
-//! Keeps what runs equal to what is wanted: starts the stages of the plans, reports how they stand, stops them in order
-//! (reliability 1.12).
+//! Keeps what runs equal to what is wanted: reads files, applies what has changed, reports how the stages stand, stops them in
+//! order (reliability 1.12).
 
+pub mod change;
 mod cluster;
 mod dlq;
+pub mod load;
 mod memory;
+pub mod reload;
 mod reporter;
 mod stage;
+mod stages;
 mod tokens;
 mod watch;
 pub mod status;
@@ -16,20 +20,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::flow::engine::{Common, Lone, Memory};
 use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
-use crate::plan::Plan;
 use crate::settings::memory as memory_share;
 use crate::telemetry::metrics::Metrics;
-use cluster::Clients;
+use change::{Change, Wanted};
 pub use cluster::ClusterConfig;
+use load::Broken;
 pub use reporter::Reporter;
-use stage::{Running, Start};
+use stage::Running;
+use stages::{Ending, Stages};
 
 /// The most that a consumer may fetch ahead (M9).
 const MAX_PREFETCH: u64 = 16 << 20;
@@ -99,113 +104,90 @@ pub struct StopReport {
     pub clean: bool,
 }
 
-/// All stages of an instance.
+/// An instance at work.
 #[derive(Debug)]
 pub struct Runtime {
     config: Config,
-    clusters: Vec<Clients>,
-    stages: Vec<Running>,
+    stages: Stages,
     tasks: TaskTracker,
     metrics: Arc<Metrics>,
     /// Cancelled at a stop: what only looks at the cluster ends.
     ending: CancellationToken,
 }
 
+/// What files asked for, to be applied.
+#[derive(Debug)]
+pub struct Apply {
+    wanted: BTreeMap<String, Wanted>,
+    broken: Vec<Broken>,
+    applied: oneshot::Sender<Vec<Change>>,
+}
+
 impl Runtime {
-    /// Makes the clients and starts every stage that is not paused. Inside of a tokio runtime.
+    /// One that runs nothing yet. Inside of a tokio runtime.
+    pub fn new(config: Config, metrics: &Arc<Metrics>, on_finished: Option<&OnFinished>) -> Runtime {
+        let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
+        let stages = Stages::new(config.clone(), metrics, on_finished, tasks.clone(), ending.clone());
+        Runtime { config, stages, tasks, metrics: Arc::clone(metrics), ending }
+    }
+
+    /// Makes what runs what is wanted; `broken` are the files of which nothing runs.
     ///
     /// # Errors
     /// A client that cannot be made (a property that librdkafka refuses). An unreachable broker is none.
-    pub fn start(
-        mut config: Config,
-        plans: &[Arc<Plan>],
-        metrics: &Arc<Metrics>,
-        on_finished: Option<&OnFinished>,
-    ) -> Result<Runtime, KafkaError> {
-        let queue = config.producer_queue();
-        let clusters = std::mem::take(&mut config.clusters).into_iter();
-        let clusters: Vec<Clients> =
-            clusters.map(|(name, cluster)| Clients::build(name, cluster, queue)).collect::<Result<_, _>>()?;
-        let mut runtime = Runtime {
-            config,
-            clusters,
-            stages: Vec::new(),
-            tasks: TaskTracker::new(),
-            metrics: Arc::clone(metrics),
-            ending: CancellationToken::new(),
-        };
-        runtime.clusters.iter().for_each(|cluster| cluster.keep_token(&runtime.tasks, &runtime.ending));
-        let all: Vec<_> = plans.iter().flat_map(|plan| &plan.stages).cloned().collect();
-        let lone = Lone::default();
-        let (fit, over) = all.split_at(all.len().min(runtime.config.most_consumers()));
-        for stage in over {
-            error!(
-                stage = stage.service,
-                memory = runtime.config.memory,
-                needed = memory_share::needed(all.len()),
-                "not started: limits.memory has no room for another consumer; it needs so many bytes"
-            );
-        }
-        let reserve = runtime.config.reserve(fit.len());
-        let common = Common::new(runtime.config.records().saturating_sub(reserve.saturating_mul(fit.len())));
-        for stage in fit {
-            let Some(cluster) = runtime.clusters.iter().find(|one| one.name == stage.source.cluster) else {
-                error!(stage = stage.service, cluster = stage.source.cluster, "not started: no such cluster");
-                continue;
-            };
-            let running = Running::start(Start {
-                config: &runtime.config,
-                cluster: &cluster.config.cluster,
-                stage: Arc::clone(stage),
-                outputs: cluster.outputs.for_stage(),
-                metrics: Arc::new(metrics.stage(&stage.pipeline, &stage.service)),
-                tasks: runtime.tasks.clone(),
-                lone: lone.clone(),
-                on_finished: on_finished.cloned(),
-                prefetch: runtime.config.prefetch(fit.len()),
-                memory: Memory::new(reserve, MAX_RECORDS, common.clone()),
-            })?;
-            let (admin, embedded) = (cluster.admin.clone(), cluster.config.embedded.clone());
-            runtime.tasks.spawn(dlq::ensure(admin, embedded, Arc::clone(stage), runtime.ending.clone()));
-            let source = &stage.source;
-            info!(stage = stage.service, cluster = source.cluster, group = source.group, topics = ?source.topics, "started");
-            runtime.stages.push(running);
-        }
-        Ok(runtime)
+    pub fn apply(
+        &mut self,
+        wanted: BTreeMap<String, Wanted>,
+        broken: Vec<Broken>,
+    ) -> Result<Vec<Change>, KafkaError> {
+        self.stages.apply(wanted, broken)
+    }
+
+    /// Makes the clients of a cluster although no stage uses it, so that its state shows.
+    ///
+    /// # Errors
+    /// A client that cannot be made.
+    pub fn open(&mut self, cluster: &str) -> Result<(), KafkaError> {
+        self.stages.open(cluster)
     }
 
     /// What makes this instance's status.
     pub fn reporter(&self) -> Reporter {
-        let stages = self.stages.iter();
-        Reporter {
-            stages: stages
-                .map(|running| {
-                    (Arc::clone(&running.plan), Arc::clone(&running.engine), Arc::clone(&running.metrics))
-                })
-                .collect(),
-            clusters: self.clusters.iter().map(|one| (one.name.clone(), Arc::clone(&one.seen))).collect(),
-        }
+        Reporter(self.stages.shown())
     }
 
-    /// Runs until `stop`, then stops gracefully within the grace; at `force`, now.
-    pub async fn run(self, stop: CancellationToken, force: CancellationToken) -> StopReport {
-        for cluster in &self.clusters {
-            self.tasks.spawn(cluster.watch(self.stages.iter()).run(self.ending.clone()));
+    /// Runs until `stop`, and applies what comes in by `changes`; then stops gracefully within the grace; at `force`, now.
+    pub async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Apply>,
+        stop: CancellationToken,
+        force: CancellationToken,
+    ) -> StopReport {
+        let (config, metrics) = (self.config.clone(), Arc::clone(&self.metrics));
+        self.tasks.spawn(memory::show(config, metrics, self.stages.shown(), self.ending.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.stages.left(), if self.stages.is_leaving() => {}
+                Some(Apply { wanted, broken, applied }) = changes.recv() => {
+                    // What failed was said.
+                    let done = self.stages.apply(wanted, broken).unwrap_or_default();
+                    applied.send(done).ok();
+                }
+            }
         }
-        let memory = memory::Memory {
-            metrics: Arc::clone(&self.metrics),
-            engines: self.stages.iter().map(|running| Arc::clone(&running.engine)).collect(),
-            outputs: self.clusters.iter().map(|cluster| cluster.outputs.clone()).collect(),
-        };
-        self.tasks.spawn(memory.run(self.config.clone(), self.ending.clone()));
-        stop.cancelled().await;
+        // Whoever still waits for a change learns that it will not come.
+        drop(changes);
+        self.end(force).await
+    }
+
+    async fn end(self, force: CancellationToken) -> StopReport {
         self.ending.cancel();
         info!(stages = self.stages.len(), "stopping: what is in flight may end");
-        let Runtime { config, clusters, stages, tasks, .. } = self;
-        for stage in &stages {
-            stage.stop(config.shutdown_grace);
-        }
-        let handles: Vec<_> = stages.iter().map(Running::stopper).collect();
+        let Runtime { config, stages, tasks, .. } = self;
+        let handles = stages.stop();
+        let Ending { running, mut leaving, clusters } = stages.into_ending();
         let forced = force.clone();
         tasks.spawn(async move {
             forced.cancelled().await;
@@ -213,13 +195,17 @@ impl Runtime {
         });
         let joined = tokio::task::spawn_blocking(move || {
             // Every one is joined, also behind one that was not clean.
-            let ended: Vec<_> = stages.into_iter().map(Running::join).collect();
+            let ended: Vec<_> = running.into_iter().map(Running::join).collect();
             ended.iter().all(|ended| ended.clean)
         });
-        let clean = match tokio::time::timeout(config.shutdown_grace + BEYOND_GRACE, joined).await {
-            Ok(Ok(clean)) => clean,
-            Ok(Err(_)) | Err(_) => false,
+        let all = async {
+            let mut clean = joined.await.unwrap_or(false);
+            while let Some(left) = leaving.join_next().await {
+                clean &= left.is_ok_and(|(_, ended)| ended.clean);
+            }
+            clean
         };
+        let clean = tokio::time::timeout(config.shutdown_grace + BEYOND_GRACE, all).await.unwrap_or(false);
         let was_forced = force.is_cancelled();
         force.cancel();
         let flushed = tokio::task::spawn_blocking(move || {

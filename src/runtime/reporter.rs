@@ -1,50 +1,111 @@
 //! Makes the status of an instance when somebody asks: cheap, without waiting.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use super::status::{Counts, Hold, PartitionStatus, PipelineStatus, StageStatus, StatusReport};
-use super::watch::Seen;
-use crate::flow::engine::Engine;
-use crate::plan::Stage;
-use crate::telemetry::health::Health;
-use crate::telemetry::metrics::StageMetrics;
+use arc_swap::ArcSwap;
 
-/// What a status is made of.
-#[derive(Debug, Clone)]
-pub struct Reporter {
-    pub(super) stages: Vec<(Arc<Stage>, Arc<Engine>, Arc<StageMetrics>)>,
+use super::status::{Counts, Hold, PartitionStatus, PipelineStatus, StageStatus, StatusReport, Sync};
+use super::watch::Seen;
+use crate::flow::engine::{Engine, Outputs};
+use crate::plan::{Revision, Stage};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::{PipelineMetrics, StageMetrics};
+
+/// What an instance shows of itself; made anew when what runs has changed.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// Whether the files were read once, good or bad.
+    pub(super) files_read: bool,
+    pub(super) stages: Vec<ShownStage>,
+    /// By name.
+    pub(super) pipelines: BTreeMap<String, ShownPipeline>,
+    /// Files that cannot run: `file:line:col: message`.
+    pub(super) broken: Vec<String>,
     /// By the names of the clusters.
     pub(super) clusters: Vec<(String, Seen)>,
+    pub(super) outputs: Vec<Outputs>,
 }
 
+/// A stage that runs, or is being drained.
+#[derive(Debug)]
+pub(super) struct ShownStage {
+    pub(super) plan: Arc<Stage>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) metrics: Arc<StageMetrics>,
+}
+
+/// A pipeline that is to run.
+#[derive(Debug)]
+pub(super) struct ShownPipeline {
+    /// What it runs, or will as soon as what is being drained is gone.
+    pub(super) revision: Revision,
+    /// Why its file cannot run as it is now.
+    pub(super) broken: Option<String>,
+    /// Whether a stage of it does not run yet.
+    pub(super) waits: bool,
+    pub(super) metrics: Option<Arc<PipelineMetrics>>,
+}
+
+/// Makes the status of an instance. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reporter(pub(super) Arc<ArcSwap<Shown>>);
+
 impl Reporter {
-    /// The state at this moment.
+    /// The state at this moment. Also brings the gauges of health up to date.
     pub fn report(&self) -> StatusReport {
-        let mut pipelines: Vec<PipelineStatus> = Vec::new();
-        for (stage, engine, metrics) in &self.stages {
-            let status = stage_status(stage, engine, metrics);
-            match pipelines.iter_mut().find(|pipeline| pipeline.pipeline == stage.pipeline) {
-                Some(pipeline) => {
-                    pipeline.health = pipeline.health.max(status.health);
-                    pipeline.stages.push(status);
-                }
-                None => pipelines.push(PipelineStatus {
-                    pipeline: stage.pipeline.clone(),
-                    revision: stage.revision.short().to_owned(),
-                    health: status.health,
-                    stages: vec![status],
-                }),
+        let shown = self.0.load();
+        let mut pipelines: BTreeMap<&str, PipelineStatus> = BTreeMap::new();
+        for (name, pipeline) in &shown.pipelines {
+            let sync = match pipeline {
+                ShownPipeline { broken: Some(_), .. } => Sync::Broken,
+                ShownPipeline { waits: true, .. } => Sync::OutOfSync,
+                ShownPipeline { .. } => Sync::Synced,
+            };
+            let status = PipelineStatus {
+                pipeline: name.clone(),
+                revision: pipeline.revision.short().to_owned(),
+                sync,
+                broken: pipeline.broken.clone(),
+                health: if pipeline.waits { Health::Starting } else { Health::Healthy },
+                stages: Vec::new(),
+            };
+            pipelines.insert(name, status);
+        }
+        for stage in &shown.stages {
+            let status = stage_status(stage);
+            let pipeline = pipelines.entry(&stage.plan.pipeline).or_insert_with(|| PipelineStatus {
+                pipeline: stage.plan.pipeline.clone(),
+                revision: stage.plan.revision.short().to_owned(),
+                sync: Sync::OutOfSync,
+                broken: None,
+                health: status.health,
+                stages: Vec::new(),
+            });
+            pipeline.health = pipeline.health.max(status.health);
+            pipeline.stages.push(status);
+        }
+        for (name, status) in &pipelines {
+            let series = shown.pipelines.get(*name).and_then(|pipeline| pipeline.metrics.as_ref());
+            if let Some(series) = series {
+                series.set_health(status.health);
             }
         }
-        pipelines.sort_by(|a, b| a.pipeline.cmp(&b.pipeline));
         let seen = |seen: &Seen| seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let clusters = self.clusters.iter().map(|(name, look)| (name.clone(), seen(look))).collect();
-        StatusReport { files_read: true, draining: false, clusters, pipelines, broken: Vec::new() }
+        let clusters = shown.clusters.iter().map(|(name, look)| (name.clone(), seen(look))).collect();
+        StatusReport {
+            files_read: shown.files_read,
+            draining: false,
+            clusters,
+            pipelines: pipelines.into_values().collect(),
+            broken: shown.broken.clone(),
+        }
     }
 }
 
-fn stage_status(stage: &Stage, engine: &Engine, metrics: &StageMetrics) -> StageStatus {
+fn stage_status(shown: &ShownStage) -> StageStatus {
+    let ShownStage { plan: stage, engine, metrics, .. } = shown;
     let report = engine.report();
     let health = if !report.held.is_empty() {
         Health::Failing

@@ -27,9 +27,16 @@ const RANKING_STACK: usize = 4 << 20;
 pub(super) struct Running {
     pub(super) plan: Arc<Stage>,
     pub(super) engine: Arc<Engine>,
-    pub(super) metrics: Arc<StageMetrics>,
     poll: PollHandle,
     thread: JoinHandle<Ended>,
+}
+
+/// What is known of a stage that is being drained.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) plan: Arc<Stage>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) poll: PollHandle,
 }
 
 /// What a stage is started with.
@@ -73,7 +80,7 @@ impl Running {
             outputs,
             memory,
             uncommitted: config.uncommitted,
-            metrics: Arc::clone(&metrics),
+            metrics,
             tasks,
             lone,
             on_finished,
@@ -102,7 +109,18 @@ impl Running {
                 })
             })
             .map_err(|_| KafkaError::timed_out("starting the poll thread"))?;
-        Ok(Running { plan: stage, engine, metrics, poll, thread })
+        Ok(Running { plan: stage, engine, poll, thread })
+    }
+
+    /// From here on records are worked on under this plan, which asks for no other consumer.
+    pub(super) fn swap(&mut self, stage: Arc<Stage>) {
+        self.engine.swap(Arc::clone(&stage));
+        self.plan = stage;
+    }
+
+    /// What is known of it while somebody joins it.
+    pub(super) fn leaving(&self) -> Leaving {
+        Leaving { plan: Arc::clone(&self.plan), engine: Arc::clone(&self.engine), poll: self.poll.clone() }
     }
 
     pub(super) fn stop(&self, grace: Duration) {

@@ -50,11 +50,38 @@ pub struct PipelineStatus {
     pub pipeline: String,
     /// The first 7 characters of its content hash.
     pub revision: String,
+    /// How it stands to its file.
+    pub sync: Sync,
+    /// Why its file cannot run as it is now: `file:line:col: message`. The revision is an older one then.
+    pub broken: Option<String>,
     /// The worst of its stages.
     #[serde(serialize_with = "word")]
     pub health: Health,
     /// Its stages in the order of the file.
     pub stages: Vec<StageStatus>,
+}
+
+/// How a pipeline stands to its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sync {
+    /// It runs what the file says.
+    Synced,
+    /// A change waits for a drain, or could not be applied.
+    OutOfSync,
+    /// The file has errors, and the last good revision runs.
+    Broken,
+}
+
+impl Sync {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sync::Synced => "synced",
+            Sync::OutOfSync => "out_of_sync",
+            Sync::Broken => "broken",
+        }
+    }
 }
 
 /// One stage on this instance.

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::change::Wanted;
+use super::load::Loadable;
 use super::{ClusterConfig, Config, Runtime};
 use crate::event::Outgoing;
 use crate::handler::{BoxFuture, Call, Handler};
@@ -17,7 +20,7 @@ use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::plan::fixture::stage;
 use crate::plan::{Plan, Revision};
 use crate::settings::DEFAULT_CLUSTER;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, PipelineFacts};
 
 /// What arrived: key and value, in order of acceptance.
 type Arrived = Arc<Mutex<Vec<(String, String)>>>;
@@ -110,13 +113,24 @@ async fn produce(embedded: &Embedded, from: usize, to: usize) {
     futures_util::future::join_all(sends).await;
 }
 
+fn wanted(plans: impl IntoIterator<Item = Arc<Plan>>) -> BTreeMap<String, Wanted> {
+    let one = |plan: Arc<Plan>| {
+        let pipeline =
+            Loadable { plan: Arc::clone(&plan), facts: PipelineFacts::default(), file: "a.yaml".into() };
+        (plan.pipeline.clone(), Wanted { pipeline, broken: None })
+    };
+    plans.into_iter().map(one).collect()
+}
+
 /// A runtime whose handler keeps what arrives, and what tells of each arrival.
 fn start(embedded: &Embedded, arrived: &Arrived, strict: bool) -> (Runtime, Arc<tokio::sync::Notify>) {
     let changed = Arc::new(tokio::sync::Notify::new());
     let attempts = Mutex::default();
     let script = Script { arrived: Arc::clone(arrived), attempts, changed: Arc::clone(&changed), strict };
     let plans = [plan(Arc::new(script))];
-    (Runtime::start(config(embedded), &plans, &Metrics::new(), None).unwrap(), changed)
+    let mut runtime = Runtime::new(config(embedded), &Metrics::new(), None);
+    runtime.apply(wanted(plans), Vec::new()).unwrap();
+    (runtime, changed)
 }
 
 /// Runs until so many have arrived in all, and stops gracefully; whether that was clean.
@@ -125,7 +139,7 @@ async fn run_until(embedded: &Embedded, arrived: &Arrived, wanted: usize) -> boo
     let reporter = runtime.reporter();
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let running = tasks.spawn(runtime.run(stop.clone(), force));
+    let running = tasks.spawn(runtime.run(mpsc::channel(1).1, stop.clone(), force));
     let all = async {
         while arrived.lock().unwrap().len() < wanted {
             changed.notified().await;
@@ -177,10 +191,10 @@ async fn a_consumer_that_has_failed_for_good_is_made_anew_and_goes_on_from_what_
     embedded.create_topic("in", 4).unwrap();
     let arrived = Arrived::default();
     let (runtime, changed) = start(&embedded, &arrived, false);
-    let handle = runtime.stages[0].stopper();
+    let handle = runtime.stages.stop_handle("orders").unwrap();
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let running = tasks.spawn(runtime.run(stop.clone(), force));
+    let running = tasks.spawn(runtime.run(mpsc::channel(1).1, stop.clone(), force));
     let all_of = async |wanted: usize| {
         let all = async {
             let different = || arrived.lock().unwrap().iter().collect::<std::collections::HashSet<_>>().len();

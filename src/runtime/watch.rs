@@ -2,9 +2,10 @@
 //! not deleted and made again (B3), and where the logs end that stages read. Never on the poll threads, and never on the async workers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -18,6 +19,8 @@ use crate::plan::Pattern;
 
 const EVERY: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
+/// How long the first look at a new stage waits for others that come with it.
+const TOGETHER: Duration = Duration::from_millis(100);
 
 /// What the last look found. Shared with the reporter.
 pub(super) type Seen = Arc<Mutex<KafkaStatus>>;
@@ -27,12 +30,38 @@ pub(super) struct Watch {
     /// The cluster's name, for the log.
     pub(super) cluster: String,
     pub(super) admin: Admin,
-    pub(super) readers: Vec<Reader>,
+    pub(super) readers: Readers,
     pub(super) seen: Seen,
 }
 
+/// The stages whose topics are watched: they come and go. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Readers {
+    all: Arc<Mutex<Vec<Reader>>>,
+    /// One has come.
+    came: Arc<Notify>,
+}
+
+impl Readers {
+    /// It is looked at soon.
+    pub(super) fn add(&self, reader: Reader) {
+        self.lock().push(reader);
+        self.came.notify_one();
+    }
+
+    pub(super) fn remove(&self, service: &str) {
+        self.lock().retain(|reader| reader.service != service);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Reader>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A stage.
+#[derive(Debug)]
 pub(super) struct Reader {
+    pub(super) service: String,
     /// The topics that its file names.
     pub(super) topics: Vec<Arc<str>>,
     /// Which topics it takes, where its file names none.
@@ -87,7 +116,7 @@ struct Asked {
 
 impl Watch {
     /// Looks until told to stop.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(self, stop: CancellationToken) {
         let mut known: BTreeMap<Arc<str>, TopicId> = BTreeMap::new();
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,6 +125,11 @@ impl Watch {
                 biased;
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
+                // Those that come together are looked at together.
+                () = self.readers.came.notified() => {
+                    ticks.reset_after(TOGETHER);
+                    continue;
+                }
             }
             let (admin, asked) = (self.admin.clone(), self.ask());
             let topics = asked.topics.clone();
@@ -111,7 +145,12 @@ impl Watch {
                 Ok(Err(error)) => {
                     debug!(cluster = self.cluster, %error, "asking the cluster");
                     self.seen.lock().unwrap_or_else(PoisonError::into_inner).up = Some(false);
-                    if self.readers.iter().any(|reader| reader.pattern.is_some() && reader.taken.is_none()) {
+                    if self
+                        .readers
+                        .lock()
+                        .iter()
+                        .any(|reader| reader.pattern.is_some() && reader.taken.is_none())
+                    {
                         // It reads nothing until its topics are known.
                         ticks.reset_after(SECOND);
                     }
@@ -125,9 +164,10 @@ impl Watch {
         let of_reader = |reader: &Reader| -> Vec<Arc<str>> {
             reader.topics.iter().chain(reader.taken.iter().flatten()).cloned().collect()
         };
-        let mut topics: Vec<Arc<str>> = self.readers.iter().flat_map(of_reader).collect();
+        let readers = self.readers.lock();
+        let mut topics: Vec<Arc<str>> = readers.iter().flat_map(of_reader).collect();
         let mut assigned: Vec<Partition> =
-            self.readers.iter().flat_map(|reader| reader.engine.assigned()).collect();
+            readers.iter().flat_map(|reader| reader.engine.assigned()).collect();
         topics.sort_unstable();
         topics.dedup();
         assigned.sort_unstable();
@@ -135,17 +175,18 @@ impl Watch {
         Asked { topics, assigned }
     }
 
-    fn compare(&mut self, topics: &[Arc<str>], look: Look, known: &mut BTreeMap<Arc<str>, TopicId>) {
+    fn compare(&self, topics: &[Arc<str>], look: Look, known: &mut BTreeMap<Arc<str>, TopicId>) {
         let ClusterSeen { id: cluster_id, nodes, topics: all } = look.cluster;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             KafkaStatus { up: Some(true), cluster_id, nodes };
-        self.readers.iter_mut().for_each(|reader| reader.take(&all));
-        self.readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
+        let mut readers = self.readers.lock();
+        readers.iter_mut().for_each(|reader| reader.take(&all));
+        readers.iter().for_each(|reader| reader.engine.saw_log_ends(&look.ends));
         for (topic, seen) in topics.iter().zip(look.topics) {
             match seen {
                 // What a pattern takes and is gone is no more taken.
                 TopicSeen::Missing => {
-                    for reader in self.readers.iter().filter(|reader| reader.topics.contains(topic)) {
+                    for reader in readers.iter().filter(|reader| reader.topics.contains(topic)) {
                         reader.engine.saw_topic(topic, false);
                     }
                 }
@@ -157,7 +198,7 @@ impl Watch {
                     if made_again {
                         warn!(cluster = self.cluster, %topic, "the topic was deleted and made again");
                     }
-                    for reader in self.readers.iter().filter(|reader| reader.reads(topic)) {
+                    for reader in readers.iter().filter(|reader| reader.reads(topic)) {
                         let was_missing = reader.engine.saw_topic(topic, true);
                         if made_again {
                             reader.poll.look_up_again(topic);

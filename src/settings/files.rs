@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Component, Path};
 
+use super::inputs;
+
 /// The largest text that is read, in bytes.
 const MOST: u64 = 1 << 20;
 
@@ -57,6 +59,8 @@ pub fn read_bytes_below(folder: &Path, written: &str, most: u64) -> Result<Vec<u
     if !Path::new(written).components().all(inside) {
         return Err(Unread::Outside);
     }
+    // Also where it is not there: it may come.
+    inputs::note(&folder.join(written));
     let folder = fs::canonicalize(folder)?;
     let path = fs::canonicalize(folder.join(written))?;
     if !path.starts_with(&folder) {
@@ -71,6 +75,7 @@ pub(super) fn read_file(path: &Path) -> Result<String, Unread> {
 }
 
 fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
+    inputs::note(path);
     // The kind first: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(Unread::NoFile);

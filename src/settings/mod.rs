@@ -6,6 +6,7 @@ pub mod pem;
 mod reference;
 mod environment;
 mod files;
+mod inputs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use environment::{SECRET_PREFIX, environment, host_name, secrets};
 pub use files::{Unread, below, read_below, read_bytes_below};
+pub use inputs::{Inputs, noted};
 pub use reference::{ReferenceError, References, Resolved};
 
 /// What a process runs with; every default is settled.

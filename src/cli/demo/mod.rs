@@ -29,6 +29,7 @@ use crate::kafka::Partition;
 use crate::kafka::admin::Admin;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::producer::Producer;
+use crate::runtime::load::{From, Loader};
 use crate::settings::DEFAULT_CLUSTER;
 use crate::spec::runtime::Override;
 use crate::spec::span::Source;
@@ -61,7 +62,7 @@ pub(super) fn demo(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> 
 async fn show(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let receiver = TcpListener::bind("127.0.0.1:0").await?;
-    let loaded = load(args, global, &format!("http://{}", receiver.local_addr()?), terminal)?;
+    let (loaded, loader) = load(args, global, &format!("http://{}", receiver.local_addr()?), terminal)?;
     tasks.spawn(serve::serve(receiver, receiver::router(args.seed), ended.clone(), Duration::from_secs(1)));
     let embedded = dev::start(&events::TOPICS.iter().map(|(topic, _)| (*topic).to_owned()).collect())?;
     dev::banner([(DEFAULT_CLUSTER, &embedded)], global, terminal)?;
@@ -71,7 +72,8 @@ async fn show(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> Resul
     let stop = Stop { graceful: CancellationToken::new(), now: asked.now.clone() };
     let (tally, on_finished, lines) = Tally::new();
     let config = run::config(&loaded, dev::config([(DEFAULT_CLUSTER, &embedded)]));
-    let instance = Instance::start(config, &loaded, Some(&on_finished), &stop).await?;
+    let instance =
+        Instance::start(config, (&loaded, loader), Box::new(|_| ()), Some(&on_finished), &stop).await?;
     drop(on_finished);
     let watched = Watched::new(&loaded, &instance, &embedded, tally)?;
     if !global.quiet {
@@ -120,16 +122,16 @@ fn load(
     global: &Global,
     receiver: &str,
     terminal: &mut Terminal,
-) -> Result<Loaded, CliError> {
+) -> Result<(Loaded, Loader), CliError> {
     let mut flags = args.run.overrides();
     let vars = Path::root().then("vars");
     flags.extend(SERVICES.map(|name| Override::flag("--demo", vars.then(name), receiver)));
     let settled = load::settle(None, &flags, Vec::new(), terminal)?;
     load::logs(&settled.settings, global, terminal)?;
-    let sources = SAMPLES.map(|(name, text)| Ok(Source::new(name, text)));
-    let loaded = load::pipelines(sources.into(), settled, terminal)?;
-    if loaded.broken.is_empty() {
-        return Ok(loaded);
+    let from = From::Texts(SAMPLES.map(|(name, text)| Source::new(name, text)).into());
+    let (loaded, loader) = load::pipelines(from, settled, terminal)?;
+    if loaded.first.broken.is_empty() {
+        return Ok((loaded, loader));
     }
     Err(CliError::new(Exit::Bug, "the sample pipelines have errors"))
 }
@@ -181,6 +183,7 @@ impl Watched {
         let admin = Admin::build(&embedded.cluster(), "weir-demo-admin")
             .map_err(|error| CliError::new(Exit::Unreachable, format!("asking the broker: {error}")))?;
         let stages = loaded
+            .first
             .pipelines
             .iter()
             .flat_map(|one| &one.plan.stages)

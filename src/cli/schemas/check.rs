@@ -141,7 +141,7 @@ fn published(loaded: &runtime::Loaded, registry: &Registry) -> Vec<(String, Stri
     let files = sources.into_iter().flatten().map(|source| PipelineFile::parse(&source, &mut findings));
     let files: Vec<PipelineFile> = files.collect();
     let Ok(egress) = Egress::new(&loaded.egress, &[]) else { return Vec::new() };
-    let plugins = crate::cli::load::plugins(&loaded.settings);
+    let plugins = crate::runtime::load::plugins(&loaded.settings);
     let environment = plan::Environment {
         references: &loaded.settings.references,
         egress: Arc::new(egress),

@@ -136,6 +136,12 @@ impl Board {
         self.limits.bytes = self.memory.most();
     }
 
+    /// Another share of the memory of records.
+    pub(super) fn reshare(&mut self, reserve: usize) {
+        self.memory.reshare(reserve);
+        self.limits.bytes = self.memory.most();
+    }
+
     // ---- assignment
 
     pub(super) fn place_of(&self, partition: &Partition) -> Option<usize> {

@@ -147,6 +147,11 @@ impl Engine {
         self.timer.notify_one();
     }
 
+    /// Another share of the memory, since there are more stages now, or fewer.
+    pub fn reshare(&self, reserve: usize) {
+        self.lock().reshare(reserve);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Board> {
         // A panic under the lock is a bug of ours; going on with the state is safer than to stop every stage for it: the
         // worst is a record that stays open, which is a repeat and never a loss.

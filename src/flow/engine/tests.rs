@@ -254,7 +254,7 @@ fn a_stage_without_a_byte_left_takes_nothing_until_an_eighth_is_free_again() {
 #[test]
 fn a_stage_without_a_byte_left_goes_on_with_what_another_gives_back() {
     let now = now();
-    let common = Common::new(1_000);
+    let common = Common::new(1_400);
     let mut other = Memory::new(400, 1_400, common.clone());
     other.fit(1_000);
     other.fit(1_400);

@@ -267,9 +267,20 @@ impl Weir {
 
     /// A GET of its own listener: status and body. None where it does not answer.
     pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let get = async {
+        self.ask("GET", path).await
+    }
+
+    /// A POST of nothing.
+    pub(crate) async fn post(&self, path: &str) -> Option<(u16, String)> {
+        self.ask("POST", path).await
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        let asked = async {
             let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-            let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
             stream.write_all(request.as_bytes()).await.ok()?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.ok()?;
@@ -277,7 +288,7 @@ impl Weir {
             let (head, body) = answer.split_once("\r\n\r\n")?;
             Some((head.get(9..12)?.parse().ok()?, body.to_owned()))
         };
-        tokio::time::timeout(Duration::from_secs(5), get).await.ok()?
+        tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?
     }
 
     /// The sum of a metric's series that have all of these labels.
