@@ -20,7 +20,7 @@ const PARTITIONS: u32 = 3;
 /// Options of `weir dev`.
 #[derive(Debug, clap::Args)]
 pub struct DevArgs {
-    /// Add sample pipelines, a scripted receiver and a trickle of events.
+    /// Run the sample pipelines in place of yours, with a scripted receiver and a trickle of events.
     #[arg(long)]
     pub demo: bool,
     /// Stop the demo's events after this long, finish what was produced, print a summary.

@@ -49,7 +49,8 @@ impl Instance {
         let mut runtime = Runtime::new(config, &metrics, on_finished);
         let (reporter, stopping) = (runtime.reporter(), stop.graceful.clone());
         let embedded = loaded.registry.as_ref().and_then(|registry| registry.embedded.as_ref());
-        let registry = match embedded {
+        // Where tokens are named it is closed until requests are checked against them; who needs it in here opens it.
+        let registry = match embedded.filter(|_| !loaded.auth) {
             Some(embedded) => Some(embedded.open().await?),
             None => None,
         };

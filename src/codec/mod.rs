@@ -75,6 +75,17 @@ impl From<Failure> for Trouble {
     }
 }
 
+/// What did not read as bare bytes, and may be in the wire format of a registry: a zero byte and four of an id.
+fn hinted(mut failure: Failure, codec: &Codec, value: &Bytes) -> Failure {
+    let framed = matches!(codec, Codec::Avro(_) | Codec::Protobuf(_) | Codec::JsonSchema(_));
+    if framed && value.len() > 5 && value.starts_with(&[0, 0]) {
+        failure.message.push_str(
+            "; the value begins as in the wire format of a registry: if it is, write `framing: confluent` beside the file",
+        );
+    }
+    failure
+}
+
 impl Codec {
     /// Which format it is.
     pub fn format(&self) -> Format {
@@ -125,7 +136,9 @@ impl Codec {
         match (self, value) {
             (_, None) => Ok(Value::Null),
             (Codec::Wire(wire), Some(value)) => wire.decode(value, headers, wide),
-            (plain, Some(value)) => Ok(plain.read(value, wide)?),
+            (plain, Some(value)) => {
+                Ok(plain.read(value, wide).map_err(|failure| hinted(failure, plain, value))?)
+            }
         }
     }
 

@@ -62,9 +62,9 @@ impl Protobuf {
         &self.message
     }
 
-    /// What any message of its schema looks like, the messages inside of others left out.
+    /// What any message of its schema looks like.
     pub(super) fn any_shape(&self, used: Use) -> Shape {
-        Shape::one_of(self.message.schema().messages().map(|message| message.shape(used)))
+        self.message.schema().any_shape(used)
     }
 
     /// Fails with code `decode`: bytes that are no such message.

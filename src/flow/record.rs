@@ -82,7 +82,9 @@ impl Turn<'_> {
             let failure = failure.clone();
             return self.dead_letter(&progress, *reason, *code, failure).await;
         }
-        if let Err(failure) = self.verify() {
+        // What the handler has accepted in part or whole was verified then, perhaps by keys that are replaced since.
+        let is_begun = matches!(progress.owed, Owed::Publish(_)) || progress.parts.is_some();
+        if !is_begun && let Err(failure) = self.verify() {
             return self.fail(Failed { progress, called: false, failure }).await;
         }
         if self.is_untouched() {

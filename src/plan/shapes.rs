@@ -11,7 +11,7 @@ use vrl::path::{OwnedSegment, OwnedTargetPath, OwnedValuePath, PathPrefix};
 
 use super::compile::Compiler;
 use super::expr::{Insert, Part, Template, Touch, TreeFinding, parse_path, touches};
-use super::place;
+use super::{OnTombstone, place};
 use crate::codec::Codec;
 use crate::codec::shape::{Shape, Use};
 use crate::handler;
@@ -35,7 +35,7 @@ impl Compiler<'_, '_> {
             // What a step does that could not be read is not known.
             return;
         }
-        let mut walk = Walk::new(source);
+        let mut walk = Walk::new(source, written.source.on_tombstone == OnTombstone::Deliver);
         if let Some(priority) = &written.priority {
             walk.expression(&At::new(&self.written_at(path, "priority"), &[]), priority);
         }
@@ -124,13 +124,28 @@ struct Walk<'s> {
 const MAX_COPIED: usize = 2_000_000;
 
 impl Walk<'_> {
-    fn new(source: &Codec) -> Walk<'_> {
+    fn new(source: &Codec, takes_null: bool) -> Walk<'_> {
         let first = source.shape(Use::Read);
+        let first = if takes_null { Shape::one_of([first, Shape::Null]) } else { first };
         Walk { source, shape: first.clone(), first, changed: false, found: Vec::new(), room: MAX_COPIED }
     }
 
     /// Looks at a path that is read; what stands there, where anything may.
     fn read(&mut self, at: &At, path: &[OwnedSegment], span: Range<usize>) -> Option<Shape> {
+        self.read_as(at, path, span, Severity::Error)
+    }
+
+    /// The same; how bad it is where the path is never there.
+    fn read_as(
+        &mut self,
+        at: &At,
+        path: &[OwnedSegment],
+        span: Range<usize>,
+        lacks: Severity,
+    ) -> Option<Shape> {
+        if self.found.len() >= MAX_FINDINGS {
+            return None;
+        }
         match self.shape.get(path) {
             Ok(found) => {
                 if let Some(near) = &found.near {
@@ -145,7 +160,7 @@ impl Walk<'_> {
                     Err(_) if self.source.validates() => Lack::Schema,
                     Err(_) => Lack::Format,
                 };
-                self.say(at, report::absent(path, &absent, lack, span), Severity::Error);
+                self.say(at, report::absent(path, &absent, lack, span), lacks);
                 None
             }
         }

@@ -20,12 +20,14 @@ use super::{Config, MAX_RECORDS, dlq};
 use crate::flow::engine::{Common, Lone, Memory};
 use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
+use crate::kafka::embedded::Embedded;
 use crate::kafka::poll::{Ended, PollHandle};
 use crate::plan::Stage;
+use crate::publish::route::Route;
 use crate::settings::memory as memory_share;
 use crate::telemetry::metrics::{Metrics, PipelineFacts, PipelineMetrics, StageMetrics};
 
-/// Partitions of a source topic that an embedded broker is given.
+/// Partitions of a topic that an embedded broker is given.
 const EMBEDDED_PARTITIONS: u32 = 3;
 
 /// What an instance runs.
@@ -81,6 +83,15 @@ enum Now {
     Leaves(Leaving),
     /// It could not be started; what was said of it.
     Failed,
+}
+
+/// Gives an embedded broker the topics that a stage reads and writes, as far as their names stand in the file: nobody else could.
+fn make_topics(embedded: &Embedded, stage: &Stage) {
+    let written = stage.publish.iter().filter_map(Route::literal_topic).map(|topic| &**topic);
+    for topic in stage.source.topics.iter().map(String::as_str).chain(written) {
+        // It may be there already.
+        embedded.create_topic(topic, EMBEDDED_PARTITIONS).ok();
+    }
 }
 
 impl Stages {
@@ -192,6 +203,11 @@ impl Stages {
                         let new_dlq = stage.dlq.as_ref().map(|dlq| &dlq.topic)
                             != running.plan.dlq.as_ref().map(|dlq| &dlq.topic);
                         running.swap(Arc::clone(&stage));
+                        let name = &stage.source.cluster;
+                        let cluster = self.clusters.iter().find(|one| one.name == *name);
+                        if let Some(embedded) = cluster.and_then(|one| one.config.embedded.as_ref()) {
+                            make_topics(embedded, &stage);
+                        }
                         if new_dlq {
                             self.ensure_dlq(stage);
                         }
@@ -248,10 +264,7 @@ impl Stages {
             return Ok(());
         };
         if let Some(embedded) = &cluster.config.embedded {
-            for topic in &stage.source.topics {
-                // It may be there already.
-                embedded.create_topic(topic, EMBEDDED_PARTITIONS).ok();
-            }
+            make_topics(embedded, &stage);
         }
         let running = Running::start(Start {
             config: &self.config,

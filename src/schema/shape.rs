@@ -10,7 +10,7 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use vrl::path::OwnedSegment;
 
 pub use fit::{Misfit, Why};
@@ -60,6 +60,8 @@ pub struct Object {
     pub fields: IndexMap<String, Field>,
     /// Whether it may have others.
     pub open: bool,
+    /// Whether somebody says that it may, and not only nobody that it may not.
+    pub told: bool,
 }
 
 /// A field of an object.
@@ -155,7 +157,7 @@ impl Object {
         let theirs = other.fields.into_iter().filter(|(name, _)| !fields.contains_key(name));
         let theirs: Vec<_> = theirs.map(|(name, field)| (name, field.optional(self.open))).collect();
         fields.extend(theirs);
-        Object { fields, open: self.open || other.open }
+        Object { fields, open: self.open || other.open, told: self.told || other.told }
     }
 }
 
@@ -195,13 +197,18 @@ impl Shape {
     /// One of several. Of none it is [`Shape::Anything`]: what is said to be impossible is not understood.
     pub fn one_of(several: impl IntoIterator<Item = Shape>) -> Shape {
         let mut kept: Vec<Shape> = Vec::new();
+        let mut symbols: IndexSet<String> = IndexSet::new();
         for shape in several {
             for one in shape.into_alternatives() {
-                if one == Shape::Anything {
-                    return Shape::Anything;
+                match one {
+                    Shape::Anything => return Shape::Anything,
+                    Shape::Scalar(Scalar::Symbols(of)) => symbols.extend(of.iter().cloned()),
+                    one => join(&mut kept, one),
                 }
-                join(&mut kept, one);
             }
+        }
+        if !symbols.is_empty() {
+            kept.push(Shape::symbols(symbols));
         }
         match kept.len() {
             0 => Shape::Anything,
@@ -248,7 +255,11 @@ impl Shape {
             }
             here = next;
         }
-        Ok(Found { shape: Shape::one_of(here.into_iter().cloned()), near: None })
+        let shape = match here.as_slice() {
+            [one] => (*one).clone(),
+            several => Shape::one_of(several.iter().map(|shape| (*shape).clone())),
+        };
+        Ok(Found { shape, near: None })
     }
 
     fn step(&self, segment: &OwnedSegment) -> Step<'_> {
@@ -349,11 +360,20 @@ fn words(here: &[&Shape]) -> String {
     words.join(" or ")
 }
 
+/// A longer name is compared with no other.
+const MAX_NAME: usize = 64;
+
 /// The declared field whose name is a slip of the pen away.
 fn near(object: &Object, segment: &OwnedSegment) -> Option<String> {
     let OwnedSegment::Field(written) = segment else { return None };
+    if object.told || written.len() > MAX_NAME {
+        return None;
+    }
     let plain = |name: &str| name.replace(['_', '-'], "").to_lowercase();
     let is_near = |name: &&String| {
+        if name.len().abs_diff(written.len()) > 3 {
+            return false;
+        }
         let longest = name.chars().count().max(written.chars().count());
         let distance = strsim::damerau_levenshtein(name, written);
         plain(name) == plain(written) || (longest >= 4 && distance == 1) || (longest >= 8 && distance == 2)
@@ -368,13 +388,24 @@ pub(super) struct Budget {
     depth: usize,
 }
 
-/// The most types that one shape has, and how deep they stand inside of each other.
-const MAX_TYPES: usize = 10_000;
+/// The most types and fields that one shape has, and how deep they stand inside of each other.
+const MAX_TYPES: usize = 20_000;
 const MAX_DEPTH: usize = 24;
 
 impl Budget {
     pub(super) fn new() -> Budget {
         Budget { left: MAX_TYPES, depth: 0 }
+    }
+
+    /// One field more, whatever its type costs. Without room for it the object may have it as anything.
+    pub(super) fn field(&mut self, object: &mut Object, name: &str, make: impl FnOnce(&mut Budget) -> Field) {
+        if self.left == 0 {
+            (object.open, object.told) = (true, true);
+            return;
+        }
+        self.left -= 1;
+        let field = make(self);
+        object.fields.insert(name.to_owned(), field);
     }
 
     /// One type more, inside of the one that is being made; anything where there is no room.

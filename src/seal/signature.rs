@@ -1,4 +1,4 @@
-//! The header `weir-signature: v1,KEY,BASE64`: an ed25519 signature (RFC 8032) of a record's topic, key, value and event id. Not of
+//! The header `weir-signature: v1,KEY,BASE64`: an ed25519 signature (RFC 8032) of a record's topic, key, value, event id and schema id. Not of
 //! its position and time, which Kafka gives it, nor of headers that change on the way.
 
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use crate::event::{Header, header_event_id};
 
 /// The header's name.
 pub const HEADER: &str = "weir-signature";
+/// The header that registries' serializers write in place of the value's first bytes.
+const SCHEMA_ID: &str = "__value_schema_id";
 /// What the signed bytes begin with: they are of this use and version and of no other.
 const BEGIN: &[u8] = b"weir-signature-v1\0";
 const VERSION: &str = "v1";
@@ -26,12 +28,12 @@ pub(super) struct Signed<'a> {
     pub(super) key: Option<&'a [u8]>,
     /// Its value; `None` is null.
     pub(super) value: Option<&'a [u8]>,
-    /// Its headers, for the event id.
+    /// Its headers, for the event id and the schema id.
     pub(super) headers: &'a [Header],
 }
 
 impl Signed<'_> {
-    /// The signed bytes: a beginning, and five fields. A field is the byte 0 where it is null or absent; else the byte 1, its length
+    /// The signed bytes: a beginning, and six fields. A field is the byte 0 where it is null or absent; else the byte 1, its length
     /// in 8 bytes (big-endian), and its bytes. So null is not empty, and no byte can move from one field to the next.
     pub(super) fn bytes(&self, id: &str) -> Vec<u8> {
         let event_id = header_event_id(self.headers);
@@ -41,6 +43,7 @@ impl Signed<'_> {
             self.key,
             self.value,
             event_id.map(str::as_bytes),
+            self.schema_id(),
         ];
         let long: usize = fields.iter().flatten().map(|field| field.len()).sum();
         let mut out = Vec::with_capacity(BEGIN.len() + fields.len() * 9 + long);
@@ -56,6 +59,14 @@ impl Signed<'_> {
             }
         }
         out
+    }
+}
+
+impl<'a> Signed<'a> {
+    /// The header that says which schema the value is written with, where its first bytes do not.
+    fn schema_id(&self) -> Option<&'a [u8]> {
+        let header = self.headers.iter().rev().find(|header| header.name == SCHEMA_ID)?;
+        header.value.as_deref()
     }
 }
 

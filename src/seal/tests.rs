@@ -145,7 +145,7 @@ fn signed(key: Option<&[u8]>, value: Option<&[u8]>) -> Event {
 }
 
 #[test]
-fn a_signature_is_of_topic_key_value_and_event_id() {
+fn a_signature_is_of_topic_key_value_event_id_and_schema_id() {
     let verifier = verifier();
     for (key, value) in [(None, None), (Some(&b""[..]), Some(&b""[..])), (Some(b"k"), Some(b"\xff{}"))] {
         assert_eq!(verifier.verify(&signed(key, value)), Ok(()));
@@ -162,6 +162,8 @@ fn a_signature_is_of_topic_key_value_and_event_id() {
     assert_eq!(changed(&|event| event.body = Body::Raw(Some("w".into()))), forged);
     assert_eq!(changed(&|event| event.body = Body::Raw(None)), forged);
     assert_eq!(changed(&|event| event.headers[0].value = Some("e-2".into())), forged);
+    let schema = || Header { name: "__value_schema_id".into(), value: Some("\0\0\0\0\u{7}".into()) };
+    assert_eq!(changed(&|event| event.headers.push(schema())), forged, "it says how the value is read");
     let other = Topic { cluster: String::new(), name: "refunds".into(), id: None };
     let other = Arc::new(other);
     assert_eq!(changed(&|event| event.origin.topic = Arc::clone(&other)), forged);

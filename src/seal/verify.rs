@@ -58,7 +58,7 @@ impl fmt::Display for Unverified {
             Unverified::UnknownKey(id) => write!(f, "the source has no key `{id}`"),
             Unverified::Forged(id) => write!(
                 f,
-                "its signature by the key `{id}` does not fit: topic, key, value or event id are not those that were signed"
+                "its signature by the key `{id}` does not fit: topic, key, value, event id or schema id are not those that were signed"
             ),
         }
     }

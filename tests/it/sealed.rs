@@ -24,7 +24,7 @@ def field(data): return b"\0" if data is None else b"\1" + struct.pack(">Q", len
 for one in json.load(sys.stdin):
     value = base64.b64decode(one["value"])
     version, key, signature = one["signature"].split(",")
-    signed = b"weir-signature-v1\0" + field(key.encode()) + field(topic.encode()) + field(one["key"].encode()) + field(value) + field(one["id"] and one["id"].encode())
+    signed = b"weir-signature-v1\0" + field(key.encode()) + field(topic.encode()) + field(one["key"].encode()) + field(value) + field(one["id"] and one["id"].encode()) + field(None)
     Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signature), signed)
     envelope = json.loads(value)["card"]
     head, body = envelope.rsplit(":", 1)
@@ -141,7 +141,7 @@ async fn what_is_forged_is_dead_lettered(stage: &Stage, out: &str, one: &Dead) {
             (Some("signature"), "verifying the record: the source has no key `k9`"),
             (
                 Some("signature"),
-                "verifying the record: its signature by the key `k1` does not fit: topic, key, value or event id are not those that were signed"
+                "verifying the record: its signature by the key `k1` does not fit: topic, key, value, event id or schema id are not those that were signed"
             ),
         ]
     );

@@ -274,7 +274,12 @@ fn print(
                     }
                     Outcome::Broken(why) => format!("NO schema: {why}"),
                 };
-                writeln!(terminal.out, "{:wide$}  {said}", one.path)?;
+                let under = if matches!(one.outcome, Outcome::New) || one.subject.is_empty() {
+                    String::new()
+                } else {
+                    format!("`{}`: ", one.subject)
+                };
+                writeln!(terminal.out, "{:wide$}  {under}{said}", one.path)?;
             }
         }
     }

@@ -191,6 +191,10 @@ impl Intake for EngineIntake {
             (None, _) => Rank::default(),
             (Some(_), Some(rank)) => rank,
             (Some(priority), None) => {
+                // Nothing looks into what nobody has signed; it fails where it is worked on.
+                if plan.source.verify.as_ref().is_some_and(|verify| verify.verify(&fetched.event).is_err()) {
+                    return Rank::default();
+                }
                 let told = if clock::now() < until { priority.of(&fetched.event) } else { None };
                 told.unwrap_or_else(|| {
                     metrics.anomaly(Anomaly::RuleFailed);

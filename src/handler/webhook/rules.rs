@@ -39,14 +39,15 @@ impl Rules {
         for (index, rule) in written.iter().enumerate() {
             match Predicate::compile_answered(&rule.when) {
                 Ok(when) => rules.push((when, rule.then)),
-                Err(findings) => problems.extend(findings.into_iter().map(|finding| Problem {
-                    path: format!("{index}.when"),
-                    message: finding.message,
-                    // A rule that fails does not match, and no schema types an answer.
-                    help: finding.help.map(|help| {
-                        help.replace(" (another type is then dead-lettered as invalid)", "")
-                            .replace(", or give the source a schema", "")
-                    }),
+                Err(findings) => problems.extend(findings.into_iter().map(|finding| {
+                    Problem {
+                        path: format!("{index}.when"),
+                        message: finding.message,
+                        // A rule that fails does not match, and no schema types an answer.
+                        help: finding
+                            .help
+                            .map(|help| help.replace(" (another type is then dead-lettered as invalid)", "")),
+                    }
                 })),
             }
         }

@@ -180,9 +180,7 @@ fn fallible(text: &str, said: &str, span: Range<usize>) -> Finding {
                 format!("this comparison can fail: the type of `{unknown}` is not known"),
                 span,
             )
-            .help(format!(
-                "{typed} (another type is then dead-lettered as invalid), ({text}) ?? false, or give the source a schema"
-            ))
+            .help(format!("{typed} (another type is then dead-lettered as invalid) or ({text}) ?? false"))
         }
         _ => fallible_call(text, said, span),
     }

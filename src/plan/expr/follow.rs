@@ -31,6 +31,8 @@ pub enum Touch {
         path: OwnedValuePath,
         /// In each run; else perhaps.
         certain: bool,
+        /// What it leaves empty may go with it.
+        compact: bool,
     },
 }
 
@@ -47,6 +49,8 @@ pub enum Made {
     Number,
     /// True or false.
     Boolean,
+    /// False.
+    False,
     /// A time.
     Timestamp,
     /// Null.
@@ -57,6 +61,20 @@ pub enum Made {
     Object(Vec<(String, Made)>),
     /// The text does not say.
     Unknown,
+}
+
+impl Made {
+    /// The same where what stands at a path by now is not what was read there.
+    fn without_paths(self) -> Made {
+        match self {
+            Made::Path(_) => Made::Unknown,
+            Made::List(items) => Made::List(items.into_iter().map(Made::without_paths).collect()),
+            Made::Object(fields) => {
+                Made::Object(fields.into_iter().map(|(name, one)| (name, one.without_paths())).collect())
+            }
+            other => other,
+        }
+    }
 }
 
 /// What a source that compiles does with the value; `None` where that cannot be told.
@@ -197,17 +215,19 @@ impl Follow {
     }
 
     fn call(&mut self, call: FunctionCall) -> Made {
-        let mut deleted = None;
+        let (mut deleted, mut compact) = (None, false);
         for argument in call.arguments {
             let argument = argument.into_inner();
             let other = argument.ident.as_ref().is_some_and(|ident| &***ident != "target");
             let made = self.expr(argument.expr.into_inner());
-            if !other && deleted.is_none() {
+            if other || deleted.is_some() {
+                compact |= made != Made::False;
+            } else {
                 deleted = Some(made);
             }
         }
         if let ("del", Some(Made::Path(path))) = (&**call.ident, deleted) {
-            self.out.push(Touch::Delete { path, certain: self.certain });
+            self.out.push(Touch::Delete { path, certain: self.certain, compact });
         }
         if let Some(closure) = call.closure {
             let before = self.out.len();
@@ -235,7 +255,16 @@ impl Follow {
                 if let (AssignmentOp::Merge, Some(path)) = (&op, &target) {
                     self.out.push(Touch::Read(path.clone(), span));
                 }
+                let before = self.out.len();
                 let made = self.expr(expr.into_inner());
+                let read_first = self
+                    .out
+                    .get(before..)
+                    .unwrap_or_default()
+                    .iter()
+                    .all(|touch| matches!(touch, Touch::Read(..)));
+                // What the right side has changed while it was evaluated was read before, or after.
+                let made = if op == AssignmentOp::Merge || !read_first { made.without_paths() } else { made };
                 let made = if op == AssignmentOp::Merge { Made::Unknown } else { made };
                 self.write(target, made);
             }
@@ -272,7 +301,8 @@ fn literal_of(literal: &Literal) -> Made {
         Literal::String(_) | Literal::RawString(_) => Made::Text,
         Literal::Integer(_) => Made::Integer,
         Literal::Float(_) => Made::Number,
-        Literal::Boolean(_) => Made::Boolean,
+        Literal::Boolean(false) => Made::False,
+        Literal::Boolean(true) => Made::Boolean,
         Literal::Timestamp(_) => Made::Timestamp,
         Literal::Null => Made::Null,
         Literal::Regex(_) => Made::Unknown,
@@ -311,7 +341,9 @@ mod tests {
                 let kind = made.split([' ', '(', '[']).next().unwrap_or_default();
                 format!("w{}{}={kind}", sign(certain), OwnedTargetPath::event(path))
             }
-            Touch::Delete { path, certain } => format!("d{}{}", sign(certain), OwnedTargetPath::event(path)),
+            Touch::Delete { path, certain, .. } => {
+                format!("d{}{}", sign(certain), OwnedTargetPath::event(path))
+            }
         };
         touches(source).unwrap().into_iter().map(one).collect()
     }
@@ -329,6 +361,7 @@ mod tests {
                 "for_each(array!(.l)) -> |_i, x| { .y = .z; .z = x }",
                 vec!["r.l", "w?.y=Unknown", "w?.z=Unknown", "r.z", "w?.y=Path", "w?.z=Unknown"],
             ),
+            (". = { \"a\": .b, \"c\": del(.b) }", vec!["r.b", "r.b", "d.b", "w.=Object"]),
             ("del(compact: .a, target: .b)", vec!["r.a", "r.b", "d.b"]),
             (". |= { \"a\": %key }", vec!["r.", "w.=Unknown"]),
             ("if .a == 1 { return . }\ndel(.b)", vec!["r.a", "r.", "r.b", "d?.b"]),

@@ -40,7 +40,11 @@ impl Walk<'_> {
             Kind::Set(spec) => self.set(at, spec),
             Kind::Remove(spec) => {
                 for (index, text) in spec.0.iter().enumerate() {
-                    if let Some((path, _)) = self.path(&at.then(index), text) {
+                    let Some(path) = value_path(text) else { continue };
+                    // What is not there needs not be taken out.
+                    let read =
+                        self.read_as(&at.then(index), &path.segments, 0..text.len(), Severity::Warning);
+                    if read.is_some() {
                         self.shape.remove(&path.segments);
                     }
                 }
@@ -102,7 +106,13 @@ impl Walk<'_> {
                         self.shape.may_put(&path.segments, new);
                     }
                 }
-                Touch::Delete { path, certain } => {
+                Touch::Delete { path, certain, compact } => {
+                    // What is empty then goes too, as far as it is.
+                    let parents = 1..if compact { path.segments.len() } else { 1 };
+                    for length in parents {
+                        self.spend(self.shape.nodes());
+                        self.shape.may_remove(path.segments.get(..length).unwrap_or_default());
+                    }
                     if certain {
                         self.shape.remove(&path.segments);
                     } else {
@@ -123,7 +133,7 @@ impl Walk<'_> {
             Made::Text => Shape::TEXT,
             Made::Integer => Shape::INTEGER,
             Made::Number => Shape::NUMBER,
-            Made::Boolean => Shape::BOOLEAN,
+            Made::Boolean | Made::False => Shape::BOOLEAN,
             Made::Timestamp => Shape::TIMESTAMP,
             Made::Null => Shape::Null,
             Made::List(items) => {
@@ -182,7 +192,7 @@ fn bounded(shape: Shape) -> Shape {
 /// An object that always has these fields and no others.
 pub(super) fn object(fields: Vec<(String, Shape)>) -> Shape {
     let fields = fields.into_iter().map(|(name, shape)| (name, Field::new(shape, true)));
-    Shape::Object(Object { fields: fields.collect(), open: false })
+    Shape::Object(Object { fields: fields.collect(), ..Object::default() })
 }
 
 fn scalar(to: cast::To) -> Scalar {

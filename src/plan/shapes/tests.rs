@@ -118,7 +118,7 @@ proptest! {
         start in prop::sample::select(VALUES.to_vec()),
     ) {
         let codec = codec();
-        let mut walk = Walk::new(&codec);
+        let mut walk = Walk::new(&codec, false);
         let mut events = vec![event(value(start))];
         let mut so_far = Vec::new();
         for at in picked {
@@ -162,7 +162,7 @@ fn every_step_of_the_property_is_one() {
 /// What is said of the items of `transforms`, behind an Avro source.
 fn said(steps: &[&str]) -> Vec<String> {
     let codec = codec();
-    let mut walk = Walk::new(&codec);
+    let mut walk = Walk::new(&codec, false);
     for yaml in steps {
         let item: Item = crate::spec::from_yaml(yaml).unwrap_or_else(|found| panic!("{yaml}: {found:?}"));
         walk.step(&item, &Path::root());
@@ -265,7 +265,7 @@ fn many_steps_on_a_large_schema_take_no_time() {
     let fields: Vec<String> = (0..9_000).map(|at| format!(r#"{{"name":"f{at}","type":"string"}}"#)).collect();
     let text = format!(r#"{{"type":"record","name":"R","fields":[{}]}}"#, fields.join(","));
     let codec = Codec::Avro(Avro::new(text, Vec::new()).unwrap());
-    let mut walk = Walk::new(&codec);
+    let mut walk = Walk::new(&codec, false);
     let begun = crate::telemetry::clock::now();
     let perhaps: Item = crate::spec::from_yaml("{ when: .f1 == \"x\", set: { .a: '{{ .f2 }}' } }").unwrap();
     let program = format!("remap: |\n{}", "  if .f1 == \"x\" { .b = . }\n".repeat(300));
@@ -283,11 +283,38 @@ fn many_steps_on_a_large_schema_take_no_time() {
     }
     let small =
         Codec::Avro(Avro::new(r#"{"type":"record","name":"R","fields":[]}"#.to_owned(), Vec::new()).unwrap());
-    let mut deep = Walk::new(&small);
+    let mut deep = Walk::new(&small, false);
     for _ in 0..100 {
         deep.step(&nests, &Path::root());
     }
     assert!(deep.shape.depth() < 200 && deep.found.len() == 1, "{}", deep.shape.depth());
     assert_eq!((walk.found.len(), &walk.shape), (1, &Shape::Anything));
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+/// A message that holds itself several times, and many fields; and as many texts that one may be.
+#[test]
+fn what_a_shape_takes_is_bounded_by_no_more_than_its_schema() {
+    let fields: String = (0..1_000).map(|at| format!("string f{at} = {};", at + 10)).collect();
+    let text = format!("syntax = \"proto3\"; message M {{ M a = 1; M b = 2; M c = 3; {fields} }}");
+    let document = crate::codec::Document { path: "m.proto".to_owned(), text };
+    let codec = Codec::Protobuf(crate::codec::Protobuf::new(document, Vec::new()).unwrap());
+    assert!(codec.shape(Use::Read).nodes() < 100_000, "{}", codec.shape(Use::Read).nodes());
+    let texts: Vec<serde_json::Value> =
+        (0..5_000).map(|at| serde_json::json!({ "const": format!("c{at}") })).collect();
+    let properties: serde_json::Map<String, serde_json::Value> =
+        (0..500).map(|at| (format!("p{at}"), true.into())).collect();
+    let mut schema = serde_json::json!({
+        "type": "object", "additionalProperties": false,
+        "properties": { "s": { "oneOf": texts }, "a": { "$ref": "#" }, "b": { "$ref": "#" }, "c": { "$ref": "#" } },
+    });
+    schema["properties"].as_object_mut().unwrap().extend(properties);
+    let document = crate::codec::Document { path: "m.json".to_owned(), text: schema.to_string() };
+    let codec = Codec::JsonSchema(crate::codec::JsonSchema::new(document, Vec::new()).unwrap());
+    assert!(codec.shape(Use::Read).nodes() < 100_000, "{}", codec.shape(Use::Read).nodes());
+    let begun = crate::telemetry::clock::now();
+    let mut walk = Walk::new(&codec, false);
+    let reads: Item = crate::spec::from_yaml(&format!("remap: |\n{}", "  .v = .s\n".repeat(300))).unwrap();
+    walk.step(&reads, &Path::root());
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }

@@ -38,8 +38,9 @@ impl Schema {
                 for field in &record.fields {
                     // What is read has each field; what is written, those without a default.
                     let always = used == Use::Read || field.default.is_none();
-                    let shape = self.shape_of(field.of, used, budget);
-                    object.fields.insert(field.name.clone(), Field::new(shape, always));
+                    budget.field(&mut object, &field.name, |budget| {
+                        Field::new(self.shape_of(field.of, used, budget), always)
+                    });
                 }
                 Shape::Object(object)
             }
@@ -51,7 +52,7 @@ impl Schema {
                 FixedAs::Duration => {
                     let parts = ["months", "days", "millis"];
                     let fields = parts.map(|part| (part.to_owned(), Field::new(Shape::INTEGER, true)));
-                    Shape::Object(Object { fields: fields.into_iter().collect(), open: false })
+                    Shape::Object(Object { fields: fields.into_iter().collect(), ..Object::default() })
                 }
             },
         })

@@ -26,6 +26,9 @@ struct Shaping<'d> {
 /// Which document a schema is part of; `None` below an `$id` of its own, where references mean something else.
 type Home = Option<usize>;
 
+/// More schemas that a value has to be valid by at once are not followed: each costs as much as all before it.
+const MAX_ALL_OF: usize = 64;
+
 const KINDS: [&str; 7] = ["object", "array", "string", "integer", "number", "boolean", "null"];
 
 impl Shaping<'_> {
@@ -79,10 +82,14 @@ impl Shaping<'_> {
         if let Some(values) = map.get("enum").and_then(Json::as_array) {
             narrow(self.values(values));
         }
-        if let Some(value) = map.get("const") {
+        if let Some(value) = map.get("const").filter(|_| !self.is_draft_4()) {
             narrow(self.values(std::slice::from_ref(value)));
         }
-        for one in map.get("allOf").and_then(Json::as_array).into_iter().flatten() {
+        let all = map.get("allOf").and_then(Json::as_array);
+        if all.is_some_and(|all| all.len() > MAX_ALL_OF) {
+            return Shape::Anything;
+        }
+        for one in all.into_iter().flatten() {
             narrow(self.of(one, home, false, budget));
         }
         for key in ["anyOf", "oneOf"] {
@@ -122,6 +129,12 @@ impl Shaping<'_> {
         }))
     }
 
+    /// Whether it is of the draft that knows no `const`.
+    fn is_draft_4(&self) -> bool {
+        let said = self.documents.iter().filter_map(|(_, document)| document.get("$schema")?.as_str());
+        said.into_iter().any(|draft| draft.contains("draft-04"))
+    }
+
     fn text(&self) -> Shape {
         match self.used {
             Use::Read => Shape::TEXT,
@@ -135,16 +148,19 @@ impl Shaping<'_> {
         let open = !no_others || patterns.is_some_and(|patterns| !patterns.is_empty());
         let required = map.get("required").and_then(Json::as_array);
         let required: Vec<&str> = required.into_iter().flatten().filter_map(Json::as_str).collect();
-        let mut object = Object { open, ..Object::default() };
+        let told = open && (map.contains_key("additionalProperties") || patterns.is_some());
+        let mut object = Object { open, told, ..Object::default() };
         for (name, property) in map.get("properties").and_then(Json::as_object).into_iter().flatten() {
             let always = required.contains(&name.as_str());
-            let shape = self.of(property, home, false, budget);
-            object.fields.insert(name.clone(), Field::new(shape, always));
+            budget.field(&mut object, name, |budget| {
+                Field::new(self.of(property, home, false, budget), always)
+            });
         }
         if open {
             for name in required {
-                let field = || Field::new(Shape::Anything, true);
-                object.fields.entry(name.to_owned()).or_insert_with(field);
+                if !object.fields.contains_key(name) {
+                    budget.field(&mut object, name, |_| Field::new(Shape::Anything, true));
+                }
             }
         }
         Shape::Object(object)

@@ -117,9 +117,12 @@ impl Schema {
         }
     }
 
-    /// The messages of its file that stand in no other.
-    pub fn messages(&self) -> impl Iterator<Item = Message> {
-        self.file().messages().filter_map(|message| self.of_name(message.full_name()).ok())
+    /// Its messages and those of all files that it imports, without those that Protobuf itself defines.
+    pub(super) fn all_messages(&self) -> Vec<Message> {
+        let file = self.file();
+        let all = file.parent_pool().all_messages();
+        let own = all.filter(|one| !one.is_map_entry() && one.package_name() != "google.protobuf");
+        own.filter_map(|message| self.of_name(message.full_name()).ok()).collect()
     }
 
     pub(super) fn of_name(&self, full_name: &str) -> Result<Message, String> {

@@ -1,5 +1,6 @@
 //! What messages of a schema look like.
 
+use super::Schema;
 use super::known::TYPE;
 use super::types::{Field, Kind, Known, Label, Message, MessageId, Types};
 use crate::schema::shape::{Budget, Field as Shaped, Object, Shape, Use};
@@ -9,6 +10,16 @@ impl Message {
     pub fn shape(&self, used: Use) -> Shape {
         let shaping = Shaping { types: self.schema.types(), used };
         shaping.message(self.id, &mut Budget::new())
+    }
+}
+
+impl Schema {
+    /// What values look like that are read as any of its messages, those of the files that it imports and those inside of others
+    /// among them.
+    pub fn any_shape(&self, used: Use) -> Shape {
+        let shaping = Shaping { types: self.types(), used };
+        let mut budget = Budget::new();
+        Shape::one_of(self.all_messages().iter().map(|message| shaping.message(message.id, &mut budget)))
     }
 }
 
@@ -24,13 +35,13 @@ impl Shaping<'_> {
             Known::No => {
                 let mut object = Object::default();
                 for field in &of.fields {
-                    object.fields.insert(field.name.to_string(), self.field(field, budget));
+                    budget.field(&mut object, &field.name, |budget| self.field(field, budget));
                 }
                 Shape::Object(object)
             }
             Known::Any => {
                 let said = (TYPE.to_owned(), Shaped::new(Shape::TEXT, false));
-                Shape::Object(Object { fields: [said].into_iter().collect(), open: true })
+                Shape::Object(Object { fields: [said].into_iter().collect(), open: true, told: true })
             }
             Known::Timestamp => self.either(Shape::TIMESTAMP, &[Shape::TEXT]),
             Known::Duration => Shape::TEXT,

@@ -37,7 +37,7 @@ impl Shape {
                 let mut below = Shape::Null;
                 below.put(rest, new);
                 let fields = [(name.to_string(), Field::new(below, true))].into_iter().collect();
-                *self = Shape::Object(Object { fields, open: false });
+                *self = Shape::Object(Object { fields, ..Object::default() });
             }
             (_, OwnedSegment::Index(_)) => *self = Shape::List(Box::new(Shape::Anything)),
         }
@@ -179,7 +179,11 @@ impl Shape {
 impl Object {
     fn and(self, mut other: Object) -> Object {
         let (open, others_open) = (self.open, other.open);
-        let mut out = Object { fields: indexmap::IndexMap::new(), open: open && others_open };
+        let mut out = Object {
+            fields: indexmap::IndexMap::new(),
+            open: open && others_open,
+            told: self.told && other.told,
+        };
         for (name, field) in self.fields {
             match super::take(&mut other, &name) {
                 Some(theirs) => {

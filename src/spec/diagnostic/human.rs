@@ -21,6 +21,9 @@ macro_rules! put {
     }};
 }
 
+/// What is wrong with a key: its line may hold a private one.
+const KEY: &str = "W0312";
+
 /// The long form, ending in a line break. `colour` adds terminal colours; they never carry meaning alone.
 pub fn human(finding: &Diagnostic, colour: bool) -> String {
     let paint = Paint { colour };
@@ -50,7 +53,15 @@ pub fn human(finding: &Diagnostic, colour: bool) -> String {
                 put!(out, "{} {}", " ".repeat(margin), paint.with(BLUE, "|"));
             }
         }
-        snippet(&mut out, label, before, margin, if primary { ("^", accent) } else { ("-", BLUE) }, &paint);
+        let is_secret = primary && finding.code == KEY && may_be_key(label);
+        snippet(
+            &mut out,
+            (label, is_secret),
+            before,
+            margin,
+            if primary { ("^", accent) } else { ("-", BLUE) },
+            &paint,
+        );
         before = Some(label);
     }
     for (word, text) in [("cause", &finding.cause), ("help", &finding.help)] {
@@ -80,6 +91,12 @@ pub fn short(finding: &Diagnostic) -> String {
     out
 }
 
+/// Whether what is written there is long enough for a key, and not the name of a secret.
+fn may_be_key(label: &Label) -> bool {
+    let written = label.source.slice(label.span);
+    written.len() >= 20 && !written.contains("${")
+}
+
 fn same_file(a: &Label, b: &Label) -> bool {
     a.source == b.source
 }
@@ -93,7 +110,7 @@ fn margin(finding: &Diagnostic) -> usize {
 
 fn snippet(
     out: &mut String,
-    label: &Label,
+    (label, is_secret): (&Label, bool),
     before: Option<&Label>,
     margin: usize,
     mark: (&str, &str),
@@ -105,7 +122,7 @@ fn snippet(
     }
     let line = source.position(label.span.start).line;
     let above = before.filter(|b| same_file(b, label)).map(|b| source.position(b.span.start).line);
-    let window = Window::of(source, line, label.span);
+    let window = if is_secret { Window::hidden() } else { Window::of(source, line, label.span) };
     let bar = paint.with(BLUE, "|");
     if above != Some(line) {
         if above.is_some_and(|above| line > above + 1) {
@@ -130,6 +147,11 @@ struct Window {
 }
 
 impl Window {
+    /// In place of a line that may hold a key.
+    fn hidden() -> Window {
+        Window { text: "***".to_owned(), indent: 0, carets: 3 }
+    }
+
     fn of(source: &Source, line: usize, span: Span) -> Window {
         let whole = source.line_span(line);
         let line = source.line(line);
