@@ -191,6 +191,7 @@ impl World {
                 self.assign(true)?;
             }
             Op::Progress => self.tracker.progressed(),
+            Op::Reorder(order) => self.reorder(*order)?,
         }
         self.invariants()
     }

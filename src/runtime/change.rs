@@ -151,8 +151,6 @@ pub fn action(before: &Arc<Stage>, after: &Arc<Stage>) -> (Action, &'static str)
         "source.topics"
     } else if old.start != new.start {
         "source.start"
-    } else if before.order != after.order {
-        "order"
     } else if before.priority.is_some() != after.priority.is_some() {
         "priority"
     } else {
@@ -226,7 +224,11 @@ mod tests {
         );
         assert_eq!(changed(&|stage| stage.source.group.push('2')), (Action::Restart, "source.group"));
         assert_eq!(changed(&|stage| stage.source.cluster.push('2')), (Action::Restart, "source.cluster"));
-        assert_eq!(changed(&|stage| stage.order = crate::plan::Order::None), (Action::Restart, "order"));
+        assert_eq!(
+            changed(&|stage| stage.order = crate::plan::Order::None),
+            (Action::Swap, ""),
+            "with a barrier"
+        );
     }
 
     /// What a file holds: a pipeline's name and a number that stands for its text, or something broken.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::delivery::{Stage, ends};
+use crate::delivery::{Stage, ends, unsteady};
 use crate::support::check;
 use crate::support::ledger::Arrival;
 use crate::support::load::Load;
@@ -264,6 +264,41 @@ async fn f_53_another_topic_drains_and_starts_and_touches_no_other() {
     let mut ledgers = stage.ledgers(produced, commits).await;
     ledgers.arrivals.retain(|arrival| arrival.uid.is_some());
     check::all(&ledgers);
+    assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
+}
+
+/// F-55 in part: another `order` begins when nothing is at work, keeps the attempts of what waits, and moves no partition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_55_another_order_begins_behind_a_barrier() {
+    let run = crate::support::run::Run::new("reload-order");
+    let stage = Stage::set("reload-order", "", unsteady(run.seed)).await;
+    let more = |order: &str| {
+        format!("retry: {{ max_attempts: 10, initial_delay: 50ms, max_delay: 500ms }}\norder: {order}\n")
+    };
+    stage.write(0, &more("key"));
+    let weir = stage.site.start("one").await;
+    let commits = stage.commits();
+    let load = Load { events: 8_000, keys: 50, size: 256, rate: Some(400) };
+    let edits = async {
+        stage.receiver.wait_for_accepted(200, BOUND).await;
+        let rebalances = weir.metric("weir_consumer_rebalances_total", &[]).await;
+        // `order: none` would let a key overtake itself, which the ledgers would not forgive.
+        for (revision, order) in ["partition", "key", "partition", "key"].into_iter().enumerate() {
+            let accepted = stage.receiver.accepted();
+            stage.write(revision + 1, &more(order));
+            stage.receiver.wait_for_accepted(accepted + 300, BOUND).await;
+        }
+        assert_eq!(
+            weir.metric("weir_consumer_rebalances_total", &[]).await,
+            rebalances,
+            "no partition moves"
+        );
+    };
+    let (produced, ()) = tokio::join!(load.produce(&stage.run, stage.kafka, &stage.topic), edits);
+    stage.receiver.wait_for_accepted(load.events, Duration::from_secs(120)).await;
+    check::all(&stage.ledgers(produced, commits).await);
+    let seen: HashSet<usize> = stage.revisions().into_iter().collect();
+    assert_eq!(seen.len(), 5, "each order was worked in: {seen:?}");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
 

@@ -54,6 +54,10 @@ pub(super) struct Board {
     in_flight: usize,
     max_in_flight: usize,
     order: Order,
+    /// The order that is asked for; another one than `order` waits for the barrier.
+    next_order: Order,
+    /// Whether another order has begun.
+    reordered: bool,
     pub(super) limits: Limits,
     pub(super) look_ahead: usize,
     pub(super) memory: Memory,
@@ -94,11 +98,9 @@ impl Board {
             cursor: 0,
             in_flight: 0,
             max_in_flight: 1,
-            order: match stage.order {
-                plan::Order::Key => Order::Key,
-                plan::Order::Partition => Order::Partition,
-                plan::Order::None => Order::None,
-            },
+            order: order_of(stage),
+            next_order: order_of(stage),
+            reordered: false,
             limits: Limits {
                 records: LOOK_AHEAD,
                 bytes: memory.most(),
@@ -132,6 +134,7 @@ impl Board {
         self.look_ahead = LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(8));
         self.paused = stage.paused;
         self.ranked = stage.priority.is_some();
+        self.next_order = order_of(stage);
         self.limits.records = PARTITION_LOOK_AHEAD.max(stage.max_in_flight.saturating_mul(2));
         self.limits.bytes = self.memory.most();
     }
@@ -154,7 +157,8 @@ impl Board {
         epoch: Epoch,
         make: impl FnOnce(Order, Limits) -> Tracker,
     ) {
-        let mut tracker = make(self.order, self.limits);
+        // One that waits for the barrier gives nothing out before it.
+        let mut tracker = make(self.next_order, self.limits);
         self.outside.remove(&(HoldCause::OutOfRange, partition.to_string()));
         let slot = match self.index.get(partition) {
             Some(slot) => *slot,
@@ -235,7 +239,7 @@ impl Board {
 
     /// The next record to work on; while the stage is shut, what may be tried.
     pub(super) fn take(&mut self, now: Now, turned: &mut Vec<Turned>) -> Option<Job> {
-        if self.stands_still() {
+        if self.stands_still() || !self.passes_barrier() {
             return None;
         }
         if self.gate.is_shut() {
@@ -249,6 +253,29 @@ impl Board {
         }
         // The next rank where nothing of a more urgent one can be given now, as in a partition that is suspect.
         Rank::ALL.into_iter().find_map(|rank| self.take_any(Some(rank), now))
+    }
+
+    /// Another order begins when nothing is at work (R8): until then nothing is started, so that no two lanes hold one key. What
+    /// a held stage has let go of comes back in the order that it had.
+    fn passes_barrier(&mut self) -> bool {
+        if self.order == self.next_order || self.trackers().any(Tracker::lacks_bodies) {
+            return true;
+        }
+        let order = self.next_order;
+        let idle = self.in_flight == 0
+            && self.places.iter_mut().all(|place| {
+                place.orphans == 0 && place.tracker.as_mut().is_none_or(|tracker| tracker.reorder(order))
+            });
+        if idle {
+            self.order = order;
+            self.reordered = true;
+        }
+        idle
+    }
+
+    /// Whether another order has begun since this was asked: more than one can be taken now.
+    pub(super) fn take_reordered(&mut self) -> bool {
+        std::mem::take(&mut self.reordered)
     }
 
     /// The next record of any partition in turn: of this rank, where one is asked for.
@@ -516,6 +543,14 @@ impl Board {
             bytes: counts.bytes,
             oldest_timestamp: counts.oldest_timestamp,
         }
+    }
+}
+
+fn order_of(stage: &Stage) -> Order {
+    match stage.order {
+        plan::Order::Key => Order::Key,
+        plan::Order::Partition => Order::Partition,
+        plan::Order::None => Order::None,
     }
 }
 

@@ -90,7 +90,7 @@ impl Engine {
         let (event, raiser) = (Arc::clone(&work.event), Board::raiser(slot, &work));
         let first_try = work.progress.first_try.unwrap_or(now.wall);
         let mut turned = Vec::new();
-        let (applied, next, room, shut) = {
+        let (applied, next, room, shut, reordered) = {
             let mut board = self.lock();
             if pass.accepted {
                 let times = Times { first_try, begun };
@@ -114,9 +114,11 @@ impl Engine {
             let applied = board.complete(slot, work, pass.verdict);
             let next = board.take(now, &mut turned);
             let room = board.gives_room(slot) || (next.is_none() && board.commit_is_urgent());
-            (applied, next, room, board.gate.is_shut())
+            let reordered = board.take_reordered();
+            (applied, next, room, board.gate.is_shut(), reordered)
         };
         let look_again = !turned.is_empty()
+            || reordered
             || (shut && next.is_none())
             || !matches!(applied, Applied::Terminal(_) | Applied::Stale);
         self.log(turned);

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use crate::flow::Order;
+
 /// One step of a history. Numbers choose among what there is.
 #[derive(Debug, Clone)]
 pub(in crate::flow) enum Op {
@@ -45,6 +47,8 @@ pub(in crate::flow) enum Op {
     },
     /// A minute of progress.
     Progress,
+    /// The file asks for another order (R8).
+    Reorder(Order),
 }
 
 /// How a task ends.
@@ -89,6 +93,7 @@ pub(in crate::flow) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Lost),
         1 => any::<bool>().prop_map(|accepted| Op::Crash { accepted }),
         1 => Just(Op::Progress),
+        2 => prop_oneof![Just(Order::Key), Just(Order::Partition), Just(Order::None)].prop_map(Op::Reorder),
     ];
     prop::collection::vec(op, 1..160)
 }
@@ -107,4 +112,6 @@ pub(in crate::flow) enum Mutant {
     ForgetsAttempts,
     /// A new assignment does not wait for the tasks of the old one.
     WaitsForNoTask,
+    /// A new order does not wait for the tasks of the old one.
+    ReordersAtOnce,
 }

@@ -1,8 +1,8 @@
-//! Judges one commit against all that the model knows.
+//! Judges one commit, and a change of the order, against all that the model knows.
 
 use super::{Knowledge, Mutant, TOPIC, World};
 use crate::flow::metadata::{self, Decoded, Phase, Restored};
-use crate::flow::{Commit, NextOffset};
+use crate::flow::{Commit, NextOffset, Order};
 use crate::outcome::{Code, Reason};
 
 impl World {
@@ -89,7 +89,27 @@ impl World {
                 said.retries.clear();
                 encode(&said, commit.next)
             }
-            Mutant::None | Mutant::AdmitsOldEpoch | Mutant::WaitsForNoTask => commit,
+            Mutant::None | Mutant::AdmitsOldEpoch | Mutant::WaitsForNoTask | Mutant::ReordersAtOnce => commit,
         }
+    }
+
+    /// Another order holds as soon as no task is out.
+    pub(super) fn reorder(&mut self, order: Order) -> Result<(), String> {
+        let complete = self.tracker.counts().bodiless == 0;
+        let idle = complete && self.works.is_empty() && self.orphans.is_empty() && self.old.is_empty();
+        if self.mutant == Mutant::ReordersAtOnce {
+            // Its lanes forget who is at work.
+            self.tracker.reorder_at_once(order);
+            self.order = order;
+            return Ok(());
+        }
+        let changes = order != self.order;
+        let done = self.tracker.reorder(order);
+        check!(done == (idle || !changes), "{order:?} after {:?}: {done}, idle: {idle}", self.order);
+        if done && changes {
+            self.order = order;
+            self.seen.insert("reordered");
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use super::{Admitted, Record, Tracker};
 use crate::flow::lanes::{self, Order};
 use crate::flow::open::{NONE, Slot, State};
 use crate::flow::position::NextOffset;
+use crate::flow::queue::Queue;
 use crate::flow::room::{self, Load, Room};
 
 impl Tracker {
@@ -182,33 +183,79 @@ impl Tracker {
 
     /// Gives a slot its body and its place in its lane.
     fn fill(&mut self, id: u32, record: Record) {
-        let event = record.event;
-        let offset = event.origin.offset;
-        let key = match (&event.key, self.order) {
+        self.bodies += 1;
+        self.bytes += record.bytes;
+        if let Some(slot) = self.open.get_mut(id) {
+            slot.timestamp = record.event.origin.timestamp.unwrap_or(i64::MIN);
+            slot.event = Some(record.event);
+            slot.bytes = record.bytes;
+            slot.rank = record.rank;
+            slot.received = true;
+        }
+        self.line_up(id);
+    }
+
+    /// Puts a record that has a body at the end of its lane.
+    fn line_up(&mut self, id: u32) {
+        let order = self.order;
+        let Some(slot) = self.open.get_mut(id) else { return };
+        let Some(event) = &slot.event else { return };
+        slot.key = match (&event.key, order) {
             (_, Order::Partition) => lanes::hash_number(-1 - i64::from(event.origin.partition)),
             (Some(key), _) => lanes::hash_key(key),
-            (None, _) => lanes::hash_number(offset),
+            (None, _) => lanes::hash_number(slot.offset),
         };
-        let laned = match self.order {
+        slot.laned = match order {
             Order::Key => event.key.is_some(),
             Order::Partition => true,
             Order::None => false,
         };
-        let head = !laned || self.lanes.join(key, id);
-        self.bodies += 1;
-        self.bytes += record.bytes;
-        if let Some(slot) = self.open.get_mut(id) {
-            slot.timestamp = event.origin.timestamp.unwrap_or(i64::MIN);
-            slot.event = Some(event);
-            slot.key = key;
-            slot.bytes = record.bytes;
-            slot.rank = record.rank;
-            slot.laned = laned;
-            slot.received = true;
-            slot.state = State::Queued;
-        }
-        if head {
+        slot.state = State::Queued;
+        let (laned, key) = (slot.laned, slot.key);
+        if !laned || self.lanes.join(key, id) {
             self.enqueue(id);
+        }
+    }
+
+    /// Another order from here on (R8): the lanes are built anew of what is open, in the order of the offsets. Only while no
+    /// task is out, else two lanes could hold one key, and while each record has its body: nobody knows the key of one that
+    /// has none, so who stands behind it. Whether it is so now.
+    pub fn reorder(&mut self, order: Order) -> bool {
+        if self.order == order {
+            return true;
+        }
+        if self.tasks() > 0 || self.lacks_bodies() {
+            return false;
+        }
+        self.line_all_up(order);
+        true
+    }
+
+    /// Whether bodies of open records are to be read again.
+    pub fn lacks_bodies(&self) -> bool {
+        self.bodies < self.open.len()
+    }
+
+    /// What would be wrong: as if nothing were at work.
+    #[cfg(test)]
+    pub(in crate::flow) fn reorder_at_once(&mut self, order: Order) {
+        self.line_all_up(order);
+    }
+
+    fn line_all_up(&mut self, order: Order) {
+        self.order = order;
+        self.give_up_lone();
+        self.lanes.clear();
+        self.queue = Queue::default();
+        self.waiting = 0;
+        let mut at = self.open.first_id();
+        while let Some(slot) = self.open.get(at) {
+            let next = slot.after();
+            let at_work = slot.state == State::InFlight;
+            if !at_work {
+                self.line_up(at);
+            }
+            at = next;
         }
     }
 

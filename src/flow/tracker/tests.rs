@@ -68,6 +68,7 @@ fn histories_are_rich() {
         "handed over",
         "lone",
         "polled",
+        "reordered",
         "repeated",
         "restored",
         "stale completion",
@@ -101,6 +102,11 @@ fn offset_and_metadata_agree() {
 #[test]
 fn stale_record_is_not_admitted() {
     caught(Mutant::AdmitsOldEpoch);
+}
+
+#[test]
+fn the_model_catches_an_order_that_waits_for_no_task() {
+    caught(Mutant::ReordersAtOnce);
 }
 
 #[test]
