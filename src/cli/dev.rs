@@ -9,13 +9,10 @@ use super::load;
 use super::run;
 use super::terminal::Terminal;
 use crate::kafka::embedded::{Embedded, LIMITS};
-use crate::runtime::ClusterConfig;
 use crate::runtime::load::From;
+use crate::runtime::{ClusterConfig, EMBEDDED_PARTITIONS};
 use crate::settings::DEFAULT_CLUSTER;
 use crate::spec::{runtime, units};
-
-/// Partitions of a topic that a pipeline reads.
-const PARTITIONS: u32 = 3;
 
 /// Options of `weir dev`.
 #[derive(Debug, clap::Args)]
@@ -60,7 +57,7 @@ pub(super) fn start(topics: &BTreeSet<String>) -> Result<Embedded, CliError> {
     let failed = |error| CliError::new(Exit::Unreachable, format!("starting the embedded broker: {error}"));
     let embedded = Embedded::start().map_err(failed)?;
     for topic in topics {
-        embedded.create_topic(topic, PARTITIONS).map_err(failed)?;
+        embedded.create_topic(topic, EMBEDDED_PARTITIONS).map_err(failed)?;
     }
     Ok(embedded)
 }

@@ -57,9 +57,6 @@ impl Loaded {
     }
 }
 
-/// A file's text, or why it cannot be read.
-pub(crate) type ReadFile = Result<Arc<Source>, Box<Diagnostic>>;
-
 /// Settles the runtime file, variables and flags. Errors end the program with 78.
 pub(crate) fn runtime_file(
     global: &Global,
@@ -111,12 +108,6 @@ pub(crate) fn logs(settings: &Settings, global: &Global, terminal: &Terminal) ->
     let format = if settings.log_json { Format::Json } else { Format::Text };
     Logs { format, filter, color: terminal.err_color }.init()?;
     Ok(())
-}
-
-/// Every pipeline file of the settings' folder.
-pub(crate) fn sources(folder: &FilePath) -> Result<Vec<ReadFile>, CliError> {
-    let paths = files::pipelines_at(folder).map_err(|error| unreadable(folder, &error))?;
-    Ok(paths.iter().map(|path| files::pipeline(path)).collect())
 }
 
 /// Reads, checks and compiles pipeline files, and prints what is wrong with them; also gives what reads them again.

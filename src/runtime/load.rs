@@ -71,9 +71,6 @@ pub struct Loader {
     unread: Vec<String>,
 }
 
-/// A file's text, or why it cannot be read.
-type Read = Result<Arc<Source>, Box<Diagnostic>>;
-
 /// A file as it was at the last load.
 #[derive(Debug)]
 struct Known {
@@ -195,12 +192,10 @@ impl Loader {
         Loading { pipelines, broken: broken.collect(), findings, compiled }
     }
 
-    fn sources(&self) -> Result<Vec<Read>, std::io::Error> {
+    fn sources(&self) -> Result<Vec<files::ReadFile>, std::io::Error> {
         Ok(match &self.from {
             From::Texts(texts) => texts.iter().map(|text| Ok(Arc::clone(text))).collect(),
-            From::Folder(folder) => {
-                files::pipelines_at(folder)?.iter().map(|path| files::pipeline(path)).collect()
-            }
+            From::Folder(folder) => files::pipelines(folder)?,
         })
     }
 }

@@ -34,6 +34,7 @@ pub use cluster::ClusterConfig;
 use load::Broken;
 pub use reporter::Reporter;
 use stage::Running;
+pub use stages::EMBEDDED_PARTITIONS;
 use stages::{Ending, Stages};
 
 /// The most that a consumer may fetch ahead (M9).

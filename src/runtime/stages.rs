@@ -20,7 +20,6 @@ use super::{Config, MAX_RECORDS, dlq};
 use crate::flow::engine::{Common, Lone, Memory};
 use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
-use crate::kafka::embedded::Embedded;
 use crate::kafka::poll::{Ended, PollHandle};
 use crate::plan::Stage;
 use crate::publish::route::Route;
@@ -28,7 +27,7 @@ use crate::settings::memory as memory_share;
 use crate::telemetry::metrics::{Metrics, PipelineFacts, PipelineMetrics, StageMetrics};
 
 /// Partitions of a topic that an embedded broker is given.
-const EMBEDDED_PARTITIONS: u32 = 3;
+pub const EMBEDDED_PARTITIONS: u32 = 3;
 
 /// What an instance runs.
 pub(super) struct Stages {
@@ -86,7 +85,8 @@ enum Now {
 }
 
 /// Gives an embedded broker the topics that a stage reads and writes, as far as their names stand in the file: nobody else could.
-fn make_topics(embedded: &Embedded, stage: &Stage) {
+fn make_topics(cluster: &Clients, stage: &Stage) {
+    let Some(embedded) = &cluster.config.embedded else { return };
     let written = stage.publish.iter().filter_map(Route::literal_topic).map(|topic| &**topic);
     for topic in stage.source.topics.iter().map(String::as_str).chain(written) {
         // It may be there already.
@@ -203,10 +203,8 @@ impl Stages {
                         let new_dlq = stage.dlq.as_ref().map(|dlq| &dlq.topic)
                             != running.plan.dlq.as_ref().map(|dlq| &dlq.topic);
                         running.swap(Arc::clone(&stage));
-                        let name = &stage.source.cluster;
-                        let cluster = self.clusters.iter().find(|one| one.name == *name);
-                        if let Some(embedded) = cluster.and_then(|one| one.config.embedded.as_ref()) {
-                            make_topics(embedded, &stage);
+                        if let Some(cluster) = self.opened(&stage.source.cluster) {
+                            make_topics(cluster, &stage);
                         }
                         if new_dlq {
                             self.ensure_dlq(stage);
@@ -228,11 +226,11 @@ impl Stages {
         let Some(slot) = self.slots.get_mut(service) else { return };
         let Now::Runs(running) = std::mem::replace(&mut slot.now, Now::Failed) else { return };
         running.stop(self.config.shutdown_grace);
-        let (leaving, name) = (running.leaving(), service.to_owned());
-        if let Some(cluster) = self.clusters.iter().find(|one| one.name == running.plan.source.cluster) {
+        slot.now = Now::Leaves(running.leaving());
+        let name = service.to_owned();
+        if let Some(cluster) = self.opened(&running.plan.source.cluster) {
             cluster.forget(service);
         }
-        slot.now = Now::Leaves(leaving);
         self.leaving.spawn_blocking(move || (name, running.join()));
     }
 
@@ -263,9 +261,7 @@ impl Stages {
             );
             return Ok(());
         };
-        if let Some(embedded) = &cluster.config.embedded {
-            make_topics(embedded, &stage);
-        }
+        make_topics(&cluster, &stage);
         let running = Running::start(Start {
             config: &self.config,
             cluster: &cluster.config.cluster,
@@ -288,9 +284,14 @@ impl Stages {
         Ok(())
     }
 
+    /// The clients of a cluster that are made already.
+    fn opened(&self, name: &str) -> Option<&Arc<Clients>> {
+        self.clusters.iter().find(|one| one.name == name)
+    }
+
     /// The clients of a cluster, made when it is first needed.
     fn cluster(&mut self, name: &str) -> Result<Option<Arc<Clients>>, KafkaError> {
-        if !self.clusters.iter().any(|one| one.name == name) {
+        if self.opened(name).is_none() {
             let Some(config) = self.config.clusters.get(name) else { return Ok(None) };
             let queue = self.config.producer_queue();
             let clients = Clients::build(name.to_owned(), config.clone(), queue)?;
@@ -298,7 +299,7 @@ impl Stages {
             self.tasks.spawn(clients.look(self.ending.clone()));
             self.clusters.push(Arc::new(clients));
         }
-        Ok(self.clusters.iter().find(|one| one.name == name).cloned())
+        Ok(self.opened(name).cloned())
     }
 
     /// Makes the clients of a cluster although no stage uses it, so that its state shows.
@@ -309,7 +310,7 @@ impl Stages {
     }
 
     fn ensure_dlq(&self, stage: Arc<Stage>) {
-        let Some(cluster) = self.clusters.iter().find(|one| one.name == stage.source.cluster) else { return };
+        let Some(cluster) = self.opened(&stage.source.cluster) else { return };
         let (admin, embedded) = (cluster.admin.clone(), cluster.config.embedded.clone());
         self.tasks.spawn(dlq::ensure(admin, embedded, stage, self.ending.clone()));
     }

@@ -71,11 +71,11 @@ pub fn read_bytes_below(folder: &Path, written: &str, most: u64) -> Result<Vec<u
 
 /// The text of a regular file.
 pub(super) fn read_file(path: &Path) -> Result<String, Unread> {
+    inputs::note(path);
     text(read_bytes(path, MOST)?)
 }
 
 fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>, Unread> {
-    inputs::note(path);
     // The kind first: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(Unread::NoFile);

@@ -33,6 +33,14 @@ pub fn pipelines_at(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(out)
 }
 
+/// A file's text, or why it cannot be read.
+pub type ReadFile = Result<Arc<Source>, Box<Diagnostic>>;
+
+/// The texts of the pipeline files that a path stands for. Fails where the path cannot be read.
+pub fn pipelines(path: &Path) -> io::Result<Vec<ReadFile>> {
+    Ok(pipelines_at(path)?.iter().map(|path| pipeline(path)).collect())
+}
+
 /// The text of a pipeline's file. Where it is a link, it leads to a file of its own folder, as mounted volumes have them: else
 /// who may write pipelines could have any file read, and quoted in findings.
 pub fn pipeline(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {

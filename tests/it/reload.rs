@@ -238,6 +238,10 @@ async fn f_53_another_topic_drains_and_starts_and_touches_no_other() {
     let topic = stage.topic.clone();
     let edits = async {
         stage.receiver.wait_for_accepted(500, BOUND).await;
+        let assigned = || async {
+            weir.metric("weir_consumer_assigned_partitions", &[("pipeline", "other")]).await == 2.0
+        };
+        until("the other has its partitions", BOUND, assigned).await;
         let rebalances = weir.metric("weir_consumer_rebalances_total", &[("pipeline", "other")]).await;
         let received = weir.metric("weir_events_received_total", &[("pipeline", &topic)]).await;
         let text = stage

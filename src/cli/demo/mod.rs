@@ -183,10 +183,7 @@ impl Watched {
         let admin = Admin::build(&embedded.cluster(), "weir-demo-admin")
             .map_err(|error| CliError::new(Exit::Unreachable, format!("asking the broker: {error}")))?;
         let stages = loaded
-            .first
-            .pipelines
-            .iter()
-            .flat_map(|one| &one.plan.stages)
+            .stages()
             .map(|stage| {
                 let series = instance.metrics.stage(&stage.pipeline, &stage.service);
                 (stage.source.topics.clone(), series, stage.service.clone())

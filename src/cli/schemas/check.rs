@@ -136,7 +136,7 @@ pub(super) fn run(
 
 /// The subjects under which pipelines register the texts of files. A pipeline with errors says nothing here: `weir check` does.
 fn published(loaded: &runtime::Loaded, registry: &Registry) -> Vec<(String, String)> {
-    let Ok(sources) = crate::cli::load::sources(&loaded.settings.pipelines) else { return Vec::new() };
+    let Ok(sources) = crate::spec::files::pipelines(&loaded.settings.pipelines) else { return Vec::new() };
     let mut findings = Vec::new();
     let files = sources.into_iter().flatten().map(|source| PipelineFile::parse(&source, &mut findings));
     let files: Vec<PipelineFile> = files.collect();

@@ -104,7 +104,7 @@ impl World {
             && (forgotten || self.old.is_empty());
         if self.mutant == Mutant::ReordersAtOnce {
             // Its lanes forget who is at work.
-            self.tracker.reorder_at_once(order);
+            self.tracker.line_all_up(order);
             self.order = order;
             return Ok(());
         }

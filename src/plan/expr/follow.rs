@@ -264,8 +264,11 @@ impl Follow {
                     .iter()
                     .all(|touch| matches!(touch, Touch::Read(..)));
                 // What the right side has changed while it was evaluated was read before, or after.
-                let made = if op == AssignmentOp::Merge || !read_first { made.without_paths() } else { made };
-                let made = if op == AssignmentOp::Merge { Made::Unknown } else { made };
+                let made = match op {
+                    AssignmentOp::Merge => Made::Unknown,
+                    AssignmentOp::Assign if read_first => made,
+                    AssignmentOp::Assign => made.without_paths(),
+                };
                 self.write(target, made);
             }
             Assignment::Infallible { ok, err, expr, .. } => {
