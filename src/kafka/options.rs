@@ -116,7 +116,6 @@ pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
         .set("max.partition.fetch.bytes", bytes)
         .set("max.poll.interval.ms", "300000")
         .set("session.timeout.ms", millis(options.session_timeout))
-        .set("heartbeat.interval.ms", millis(options.session_timeout / 3))
         .set("topic.metadata.refresh.interval.ms", millis(options.metadata_refresh))
         .set("queued.min.messages", messages)
         .set("queued.max.messages.kbytes", &kilobytes)
@@ -124,10 +123,16 @@ pub fn consumer(cluster: &Cluster, options: &ConsumerOptions) -> ClientConfig {
     for (name, value) in &cluster.properties {
         config.set(name, value);
     }
-    // A shorter session with the longer heartbeat would leave the group by itself.
-    let session = cluster.properties.get("session.timeout.ms").and_then(|text| text.parse::<u64>().ok());
-    if let Some(session) = session.filter(|_| !cluster.properties.contains_key("heartbeat.interval.ms")) {
-        config.set("heartbeat.interval.ms", (session / 3).max(1).to_string());
+    // A shorter session with the longer heartbeat would leave the group by itself; and so would a member that waits for as long
+    // as its session before it connects again.
+    let written = cluster.properties.get("session.timeout.ms").and_then(|text| text.parse::<u64>().ok());
+    let session =
+        written.unwrap_or_else(|| u64::try_from(options.session_timeout.as_millis()).unwrap_or(u64::MAX));
+    // librdkafka begins at 100 ms.
+    for (name, share, least) in [("heartbeat.interval.ms", 3, 1), ("reconnect.backoff.max.ms", 5, 100)] {
+        if !cluster.properties.contains_key(name) {
+            config.set(name, (session / share).max(least).to_string());
+        }
     }
     config
         .set("group.id", &options.group)
@@ -188,12 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shorter_session_has_a_shorter_heartbeat() {
+    fn a_shorter_session_has_a_shorter_heartbeat_and_connects_again_in_time() {
         let properties = [("session.timeout.ms".to_owned(), "1500".to_owned())];
         let cluster =
             Cluster { brokers: "localhost:9092".into(), properties: properties.into(), tokens: None };
         let consumer = consumer(&cluster, &ConsumerOptions::new("g", "c"));
         assert_eq!(consumer.get("heartbeat.interval.ms"), Some("500"));
+        assert_eq!(consumer.get("reconnect.backoff.max.ms"), Some("300"));
     }
 
     #[test]
