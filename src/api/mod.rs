@@ -1,8 +1,11 @@
 //! The HTTP surface of an instance: probes, metrics and health. `build` binds and returns, `run` answers until told to
 //! stop. What is shown comes in through `Surface`; nothing here knows how a pipeline runs.
 
+pub mod answers;
 mod health;
+pub mod openapi;
 mod pipelines;
+mod revisions;
 pub mod registry;
 pub mod serve;
 
@@ -15,12 +18,13 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::server::Server;
-use crate::runtime::reload::Reloader;
+use crate::runtime::history::{History, NotFound};
+use crate::runtime::reload::{Refused, Reloader};
 use crate::runtime::status::StatusReport;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +43,8 @@ pub struct Surface {
     pub status: Arc<dyn Fn() -> StatusReport + Send + Sync>,
     /// What reads the pipeline files again.
     pub reloader: Reloader,
+    /// What pipelines have run.
+    pub history: History,
     /// Whether `auth` names tokens. Until requests are checked against them, details stay closed.
     pub auth: bool,
     /// The embedded registry, where it is served.
@@ -122,9 +128,9 @@ fn router(surface: Surface, address: SocketAddr) -> Router {
         router
     } else {
         router
-            .route("/api/pipelines", get(pipelines::all))
-            .route("/api/pipelines/{pipeline}", get(pipelines::one))
-            .route("/api/reload", post(pipelines::reload))
+            .merge(pipelines::routes())
+            .merge(revisions::routes())
+            .route(openapi::PATH, get(openapi::document))
     };
     let router = if local_only { router.layer(middleware::from_fn(local_host_only)) } else { router };
     router.layer(middleware::from_fn_with_state(Arc::clone(&surface.metrics), count)).with_state(surface)
@@ -171,6 +177,27 @@ fn is_local(host: &str) -> bool {
     };
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A request's body; an empty one is `{}`.
+fn body<T: serde::de::DeserializeOwned>(sent: &[u8]) -> Result<T, Box<Response>> {
+    let sent = if sent.trim_ascii().is_empty() { b"{}" } else { sent };
+    serde_json::from_slice(sent)
+        .map_err(|error| Box::new(problem(StatusCode::BAD_REQUEST, &format!("reading the request: {error}"))))
+}
+
+/// Why whoever reads the files does not do something.
+fn refusal(refused: &Refused) -> Response {
+    let status = match refused {
+        Refused::Busy | Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::NoPipeline(_) => StatusCode::NOT_FOUND,
+        Refused::NoRevision(NotFound::Short(_)) => StatusCode::BAD_REQUEST,
+        Refused::NoRevision(NotFound::None { .. }) => StatusCode::NOT_FOUND,
+        Refused::NoRevision(NotFound::Several { .. }) | Refused::Conflict(_) => StatusCode::CONFLICT,
+        Refused::Broken(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Unread(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    problem(status, &refused.to_string())
 }
 
 /// An error as `application/problem+json` (RFC 9457).

@@ -28,6 +28,7 @@ async fn running(auth: bool) -> Running {
         auth,
         registry: None,
         reloader: Reloader::deaf(),
+        history: History::default(),
     };
     let api = build("127.0.0.1:0".parse().unwrap(), surface).await.unwrap();
     let (address, stop, tasks) = (api.address(), CancellationToken::new(), TaskTracker::new());
@@ -69,7 +70,7 @@ fn failing() -> StatusReport {
     };
     let pipeline = PipelineStatus {
         sync: Sync::Synced,
-        broken: None,
+        why: None,
         pipeline: "order-billing".into(),
         revision: "5b1e20c".into(),
         health: Health::Failing,
@@ -186,6 +187,7 @@ async fn a_public_address_without_auth_is_refused_before_binding() {
         auth: false,
         registry: None,
         reloader: Reloader::deaf(),
+        history: History::default(),
     };
     let refused = build("0.0.0.0:0".parse().unwrap(), surface).await.unwrap_err();
     assert!(matches!(refused, ApiError::PublicWithoutAuth(_)), "{refused}");

@@ -166,7 +166,7 @@ struct Form {
 fn print(report: &Report, form: Form, took: Duration, out: &mut dyn Write) -> io::Result<()> {
     match form.output {
         // The command line refuses the forms of other commands.
-        Output::Human | Output::Mermaid | Output::Dot | Output::Svg => {
+        Output::Human | Output::Markdown | Output::Mermaid | Output::Dot | Output::Svg => {
             for finding in &report.findings {
                 writeln!(out, "{}", diagnostic::human(finding, form.colour))?;
             }

@@ -15,8 +15,9 @@ use super::exit::{CliError, Exit};
 use super::load::Loaded;
 use super::signals::Stop;
 use crate::api::{self, Api, Surface};
+use crate::runtime::history::History;
 use crate::runtime::load::Loader;
-use crate::runtime::reload::{self, Begun, OnLoaded, Reload, Reloader};
+use crate::runtime::reload::{self, Begin, Begun, OnLoaded, Reload, Reloader};
 use crate::runtime::status::{OnFinished, StatusReport};
 use crate::runtime::{Apply, Config, Runtime};
 use crate::settings::DEFAULT_CLUSTER;
@@ -24,6 +25,20 @@ use crate::telemetry::metrics::Metrics;
 
 /// How long requests may take when the runtime has stopped already.
 const API_GRACE: Duration = Duration::from_secs(2);
+
+/// What an instance is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: Config,
+    /// What can run, and what reads it again.
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) loader: Loader,
+    /// What has run, and what is pinned.
+    pub(crate) history: History,
+    /// Who is told what a reload has found.
+    pub(crate) on_loaded: OnLoaded,
+    /// Who is told of finished records.
+    pub(crate) on_finished: Option<&'a OnFinished>,
+}
 
 /// A started instance: the address is bound, the stages run, nothing is answered yet.
 pub(crate) struct Instance {
@@ -37,15 +52,13 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Binds the address, then starts the stages. Inside of a tokio runtime.
-    pub(crate) async fn start(
-        config: Config,
-        (loaded, loader): (&Loaded, Loader),
-        on_loaded: OnLoaded,
-        on_finished: Option<&OnFinished>,
-        stop: &Stop,
-    ) -> Result<Instance, CliError> {
+    pub(crate) async fn start(parts: Parts<'_>, stop: &Stop) -> Result<Instance, CliError> {
+        let Parts { config, loaded, loader, history, on_loaded, on_finished } = parts;
         let metrics = Metrics::new();
-        let begun = reload::begin(loader, &loaded.first, &metrics, on_loaded);
+        let history_shown = history.clone();
+        let instance = &loaded.settings.instance;
+        let begin = Begin { loader, first: &loaded.first, history, instance, metrics: &metrics, on_loaded };
+        let begun = reload::begin(begin).await.map_err(|error| super::store::failed(&error))?;
         let mut runtime = Runtime::new(config, &metrics, on_finished);
         let (reporter, stopping) = (runtime.reporter(), stop.graceful.clone());
         let embedded = loaded.registry.as_ref().and_then(|registry| registry.embedded.as_ref());
@@ -59,11 +72,12 @@ impl Instance {
             metrics: Arc::clone(&metrics),
             status: Arc::new(move || StatusReport { draining: stopping.is_cancelled(), ..reporter.report() }),
             reloader: begun.reloader.clone(),
+            history: history_shown,
             auth: loaded.auth,
         };
         let api = api::build(address(&loaded.settings.listen).await?, surface).await?;
         let failed = |error| CliError::new(Exit::BadConfig, format!("starting Kafka clients: {error}"));
-        runtime.apply(begun.wanted, begun.broken).map_err(failed)?;
+        runtime.apply(begun.settled).map_err(failed)?;
         if loaded.clusters().is_empty() {
             runtime.open(DEFAULT_CLUSTER).map_err(failed)?;
         }
@@ -81,7 +95,7 @@ impl Instance {
         let Instance { api, runtime, reload, reloader, changes, .. } = self;
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(api.run(ended.clone(), API_GRACE));
-        tasks.spawn(reload.run(stop.graceful.clone()));
+        tasks.spawn(reload.run(runtime.reporter(), stop.graceful.clone()));
         match signal(SignalKind::hangup()) {
             Ok(hangups) => drop(tasks.spawn(on_hangup(hangups, reloader, stop.graceful.clone()))),
             Err(error) => warn!(%error, "SIGHUP does not reload"),
@@ -105,7 +119,7 @@ async fn on_hangup(mut hangups: Signal, reloader: Reloader, stop: CancellationTo
         }
         info!("SIGHUP: reading the files again");
         // It says itself what it has done.
-        reloader.reload().await;
+        reloader.reload(Vec::new()).await.ok();
     }
 }
 

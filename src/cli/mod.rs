@@ -14,9 +14,11 @@ mod load;
 pub mod plugin;
 pub mod receive;
 mod registry;
+pub mod remote;
 pub mod schemas;
 pub mod run;
 mod signals;
+mod store;
 pub mod terminal;
 
 use std::ffi::OsString;
@@ -84,6 +86,8 @@ pub enum Output {
     Github,
     /// Of `check`: SARIF 2.1.0, for code scanners.
     Sarif,
+    /// Of `plan`: for a comment of a pull request.
+    Markdown,
     /// A flowchart in Markdown (graph).
     Mermaid,
     /// Graphviz (graph).
@@ -109,6 +113,18 @@ pub enum Command {
     Run(run::RunArgs),
     /// Run on an embedded broker, with nothing installed.
     Dev(dev::DevArgs),
+    /// Show what files would change in a running instance.
+    Plan(remote::plan::Args),
+    /// Ask a running instance to read its files again.
+    Reload(remote::reload::Args),
+    /// List what pipelines have run, or compare revisions.
+    History(remote::history::Args),
+    /// Pin a pipeline to an older revision.
+    Rollback(remote::pins::RollbackArgs),
+    /// End a pin.
+    Release(remote::pins::ReleaseArgs),
+    /// Health, and how pipelines stand to their files.
+    Status(remote::status::Args),
     /// What the schema registry has, and whether files may follow it.
     Schemas(schemas::Args),
     /// Receive webhooks and answer by a script.
@@ -158,6 +174,12 @@ impl Command {
             Command::Export(_) => ("export", &[Output::Json]),
             Command::Run(_) => ("run", &[]),
             Command::Dev(_) => ("dev", &[Output::Json]),
+            Command::Plan(_) => ("plan", &[Output::Json, Output::Markdown]),
+            Command::Reload(_) => ("reload", &[Output::Json]),
+            Command::History(_) => ("history", &[Output::Json]),
+            Command::Rollback(_) => ("rollback", &[Output::Json]),
+            Command::Release(_) => ("release", &[Output::Json]),
+            Command::Status(_) => ("status", &[Output::Json]),
             Command::Schemas(args) if args.is_check() => ("schemas check", &[Output::Json, Output::Github]),
             Command::Schemas(_) => ("schemas", &[Output::Json]),
             Command::Receive(_) => ("receive", &[Output::Jsonl, Output::Json]),
@@ -189,6 +211,12 @@ impl Command {
             Command::Export(args) => export::run(&args, terminal),
             Command::Run(args) => run::run(&args, global, terminal),
             Command::Dev(args) => dev::dev(&args, global, terminal),
+            Command::Plan(args) => remote::plan::run(&args, global, terminal),
+            Command::Reload(args) => remote::reload::run(&args, global, terminal),
+            Command::History(args) => remote::history::run(&args, global, terminal),
+            Command::Rollback(args) => remote::pins::roll_back(&args, global, terminal),
+            Command::Release(args) => remote::pins::release(&args, global, terminal),
+            Command::Status(args) => remote::status::run(&args, global, terminal),
             Command::Schemas(args) => schemas::run(&args, global, terminal),
             Command::Receive(args) => receive::receive(&args, global, terminal),
             Command::Plugin(args) => plugin::plugin(&args, global, terminal),

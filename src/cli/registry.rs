@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use tower::ServiceExt;
 use tracing::{info, warn};
 
-use super::exit::{CliError, Exit};
+use super::exit::CliError;
 use super::load::place;
 use crate::api;
 use crate::handler::Problem;
@@ -24,7 +24,7 @@ use crate::settings::{Resolved, read_below};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::runtime::{self, RegistryTls, Remote};
 use crate::spec::tree::Path;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// What is wrong with the `registry` block.
 const REGISTRY: &str = "W0702";
@@ -165,16 +165,8 @@ impl Embedded {
     }
 
     async fn opened(&self) -> Result<(Arc<Server>, Router), CliError> {
-        let store = Store::open(self.store.expose()).await.map_err(|error| {
-            let exit = match &error {
-                StoreError::Unreachable(_) | StoreError::Sql(_) => Exit::Unreachable,
-                StoreError::Url(_)
-                | StoreError::Newer(_)
-                | StoreError::Foreign(_)
-                | StoreError::Damaged(_) => Exit::BadConfig,
-            };
-            CliError::new(exit, error.to_string())
-        })?;
+        let store = Store::open(self.store.expose()).await;
+        let store = store.map_err(|error| super::store::failed(&error))?;
         let server = Arc::new(Server::new(store));
         let router = api::registry::routes(Arc::clone(&server));
         Ok((server, router))

@@ -11,9 +11,10 @@ use tracing::{error, info, warn};
 
 use super::Global;
 use super::exit::{CliError, Exit};
-use super::instance::Instance;
+use super::instance::{Instance, Parts};
 use super::load::{self, Loaded};
 use super::signals::Stop;
+use super::store;
 use super::terminal::Terminal;
 use crate::kafka::options::Cluster;
 use crate::kafka::tokens::Tokens;
@@ -88,7 +89,7 @@ pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> R
     let (loaded, loader) = load::pipelines(from, settled, terminal)?;
     refuse(&loaded, args)?;
     let config = config(&loaded, clusters(&loaded)?);
-    block_on(until_stopped(config, &loaded, loader, terminal.err_color))?
+    block_on(until_stopped(config, &loaded, loader, Keep::InStore, terminal.err_color))?
 }
 
 /// How the clusters are reached that weir.yaml names; those that pipelines use must be among them, or any if none does.
@@ -166,16 +167,32 @@ pub(super) fn on_loaded(loaded: &Loaded, color: bool) -> OnLoaded {
     })
 }
 
+/// Where it is kept what has run and what is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// In the store of the settings.
+    InStore,
+    /// Nowhere: it ends with the process, as the broker inside of it does.
+    Passing,
+}
+
 /// Starts an instance and runs it until a signal.
 pub(super) async fn until_stopped(
     config: Config,
     loaded: &Loaded,
     loader: Loader,
+    keep: Keep,
     color: bool,
 ) -> Result<Exit, CliError> {
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let stop = Stop::on_signals(&tasks, ended.clone())?;
-    let instance = Instance::start(config, (loaded, loader), on_loaded(loaded, color), None, &stop).await?;
+    let history = match keep {
+        Keep::InStore => store::history(&loaded.settings).await?,
+        Keep::Passing => store::passing().await?,
+    };
+    let on_loaded = on_loaded(loaded, color);
+    let parts = Parts { config, loaded, loader, history, on_loaded, on_finished: None };
+    let instance = Instance::start(parts, &stop).await?;
     info!(
         instance = loaded.settings.instance,
         address = %instance.address(),

@@ -302,7 +302,7 @@ impl Turn<'_> {
         if self.stage.publish.is_empty() {
             return Ended::Delivered(0);
         }
-        let webhook_id = webhook_id(&event.origin, &self.stage.service, event.part);
+        let webhook_id = webhook_id(&event.origin, &self.stage.identity, event.part);
         let attempts = progress.attempts.saturating_sub(u32::from(self.stage.handler.is_some()));
         let inputs = Inputs { attempts, event_id: id, webhook_id: &webhook_id, answer: answer.as_ref() };
         let outgoing = match self.render(event, &inputs, progress).await {
@@ -498,7 +498,7 @@ impl Turn<'_> {
         let event_id = self.event_id(code);
         let endpoint =
             stage.handler.as_ref().and_then(|handler| handler.endpoint(event, event_id.as_deref()));
-        let id = webhook_id(&event.origin, &stage.service, 0);
+        let id = webhook_id(&event.origin, &stage.identity, 0);
         let facts = dead_letter::Facts {
             pipeline: &stage.pipeline,
             stage: &stage.service,

@@ -38,13 +38,14 @@ pub enum Level {
 
 /// Makes the handler.
 pub fn build(spec: Spec, context: &Context) -> Arc<dyn Handler> {
-    Arc::new(Log { spec, service: context.service.clone() })
+    Arc::new(Log { spec, service: context.service.clone(), identity: context.identity.clone() })
 }
 
 #[derive(Debug)]
 struct Log {
     spec: Spec,
     service: String,
+    identity: String,
 }
 
 impl Handler for Log {
@@ -61,7 +62,7 @@ impl Log {
     fn write(&self, call: &Call<'_>) -> Answer {
         let event = call.event;
         let (service, position) = (self.service.as_str(), event.origin.to_string());
-        let id = webhook_id(&event.origin, &self.service, event.part);
+        let id = webhook_id(&event.origin, &self.identity, event.part);
         let key = event.key.as_deref().map(String::from_utf8_lossy);
         let key = key.as_deref();
         let payload = self.spec.payload.then(|| payload(event));

@@ -104,6 +104,8 @@ pub trait Handler: Send + Sync + std::fmt::Debug {
 pub struct Context {
     /// `pipeline.stage`; the pipeline alone where the file has no `stages`. Part of every `webhook-id`.
     pub service: String,
+    /// What webhook ids are made of: the service under the name that the pipeline had first.
+    pub identity: String,
     /// The plan's revision, for `weir-sender`.
     pub revision: String,
     /// How many records the stage works on at once: the default of `concurrency`.

@@ -199,6 +199,7 @@ mod tests {
         let egress = Egress::new(&egress::Spec::default(), &[]).unwrap();
         let context = Context {
             service: "order-billing".into(),
+            identity: "order-billing".into(),
             revision: "r1".into(),
             max_in_flight: 256,
             reads_answer: false,

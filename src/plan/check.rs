@@ -21,6 +21,8 @@ use crate::spec::tree::{Document, Node, Path};
 struct Placed<'a> {
     /// `pipeline.stage`; the pipeline alone where the file has no `stages`.
     service: String,
+    /// The same of the name that the pipeline had first.
+    identity: String,
     /// The name of its cluster.
     cluster: String,
     /// The defaults of its file are in it.
@@ -88,13 +90,16 @@ pub fn check<F: Borrow<PipelineFile>>(files: &[F], given: Given<'_>, findings: &
         let Some(spec) = spec else { continue };
         for (name, stage) in spec.stages() {
             let root = Path::root();
-            let (service, at) = match name {
-                None => (spec.pipeline.clone(), root),
-                Some(name) => (format!("{}.{name}", spec.pipeline), root.then("stages").then(name)),
+            let (service, identity, at) = match name {
+                None => (spec.pipeline.clone(), spec.identity().to_owned(), root),
+                Some(name) => {
+                    let of = |pipeline: &str| format!("{pipeline}.{name}");
+                    (of(&spec.pipeline), of(spec.identity()), root.then("stages").then(name))
+                }
             };
             let cluster = stage.source.cluster.as_deref().unwrap_or(DEFAULT_CLUSTER);
             let cluster = references.shown(cluster);
-            let placed_stage = Placed { service, cluster, stage, document, at };
+            let placed_stage = Placed { service, identity, cluster, stage, document, at };
             // Another instance takes it, and knows other clusters.
             if labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value)) {
                 clusters::check(&placed_stage, clusters, references, findings);

@@ -107,6 +107,11 @@ impl Compiler<'_, '_> {
     fn stages(&mut self) -> Vec<Option<Arc<Stage>>> {
         let root = Path::root();
         self.name(&self.spec.pipeline, &root.then("pipeline"), false);
+        for (at, name) in self.spec.was.0.iter().enumerate() {
+            let was = root.then("was");
+            let listed = self.document.at(&was).is_some_and(|node| !node.items().is_empty());
+            self.name(name, &if listed { was.then(at) } else { was }, false);
+        }
         self.one_form();
         let mut stages = Vec::new();
         for (name, written) in self.spec.stages() {
@@ -165,12 +170,14 @@ impl Compiler<'_, '_> {
 
     fn stage(&mut self, name: Option<&str>, written: &pipeline::Stage, path: &Path) -> Option<Stage> {
         let pipeline = self.spec.pipeline.clone();
-        let service = name.map_or_else(|| pipeline.clone(), |name| format!("{pipeline}.{name}"));
+        let of =
+            |pipeline: &str| name.map_or_else(|| pipeline.to_owned(), |name| format!("{pipeline}.{name}"));
+        let (service, identity) = (of(&pipeline), of(self.spec.identity()));
         let asked =
             Asked { format: written.source.format, schema: written.source.schema.as_ref(), publishes: None };
         let own = self.codec(&asked, &path.then("source"));
         let codec = own.clone().unwrap_or(Codec::Json);
-        let source = self.source(&written.source, &service, codec.clone(), &path.then("source"));
+        let source = self.source(&written.source, &identity, codec.clone(), &path.then("source"));
         let steps = self.steps(written, path);
         let in_flight = if written.handler.is_some() { MAX_IN_FLIGHT.0 } else { MAX_IN_FLIGHT.1 };
         let max_in_flight =
@@ -184,6 +191,7 @@ impl Compiler<'_, '_> {
         let handler = written.handler.as_ref().map(|handler| {
             let context = handler::Context {
                 service: service.clone(),
+                identity: identity.clone(),
                 revision: self.revision.short().to_owned(),
                 max_in_flight,
                 reads_answer,
@@ -210,6 +218,7 @@ impl Compiler<'_, '_> {
         let needs_id = looks_into_payload && !steps.is_empty() && asks_for_id;
         Some(Stage {
             service,
+            identity,
             pipeline,
             stage: name.map(str::to_owned),
             revision: self.revision.clone(),
@@ -251,7 +260,13 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn source(&mut self, written: &source::Spec, service: &str, codec: Codec, path: &Path) -> Option<Source> {
+    fn source(
+        &mut self,
+        written: &source::Spec,
+        identity: &str,
+        codec: Codec,
+        path: &Path,
+    ) -> Option<Source> {
         let one = written.topics.len() == 1 && self.document.at(&path.then("topics")).is_none();
         let mut topics = Vec::new();
         for (at, topic) in written.topics.iter().enumerate() {
@@ -276,7 +291,7 @@ impl Compiler<'_, '_> {
         };
         let group = match &written.group {
             Some(group) => self.resolve(group, &path.then("group"))?,
-            None => format!("weir.{service}"),
+            None => format!("weir.{identity}"),
         };
         if group.trim().is_empty() || group.len() > 249 {
             let label = self.document.label(&path.then("group"), "");

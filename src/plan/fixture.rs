@@ -15,6 +15,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
     let retry = retry::Policy::build(&spec, Duration::from_secs(3600)).unwrap();
     Stage {
         service: "orders".into(),
+        identity: "orders".into(),
         pipeline: "orders".into(),
         stage: None,
         revision: Revision::of(""),

@@ -41,6 +41,11 @@ impl Revision {
         Revision(data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes())).into())
     }
 
+    /// One that was kept: 64 hexadecimal digits.
+    pub fn known(digits: String) -> Revision {
+        Revision(digits.into())
+    }
+
     /// The 7 digits that are shown.
     pub fn short(&self) -> &str {
         self.0.get(..7).unwrap_or(&self.0)
@@ -73,6 +78,8 @@ impl fmt::Debug for Revision {
 pub struct Stage {
     /// `pipeline.stage`; the pipeline alone where the file has no `stages`. In the webhook id, logs, metrics.
     pub service: String,
+    /// The same of the name that its pipeline had first: what webhook ids and the group's default are made of.
+    pub identity: String,
     /// The pipeline's name.
     pub pipeline: String,
     /// The stage's name; `None` for the single stage of a file without `stages`.

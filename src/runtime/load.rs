@@ -1,10 +1,12 @@
 //! From the files on disk to what can run, again and again: what has not changed is neither parsed nor compiled anew. A broken
 //! file hurts itself only.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::change::Pinned;
+use super::history::{Kept, Pin};
 use crate::handler::egress::Egress;
 use crate::plan::{self, Plan, check::Given};
 use crate::plugin::{Grant, Plugins};
@@ -34,6 +36,20 @@ pub struct Loadable {
     pub facts: PipelineFacts,
     /// The file that it is in.
     pub file: Arc<str>,
+    /// The file as it was read.
+    pub read: Arc<PipelineFile>,
+}
+
+impl Loadable {
+    /// What is written in its file.
+    pub fn spec(&self) -> Option<&Pipeline> {
+        self.read.spec.as_ref()
+    }
+
+    /// The text of its file.
+    pub fn text(&self) -> &str {
+        self.read.document.as_ref().map_or("", |document| document.source.text())
+    }
 }
 
 /// A file that cannot run.
@@ -67,6 +83,8 @@ pub struct Loader {
     registry: Option<registry::Client>,
     plugins: Plugins,
     known: HashMap<Arc<str>, Known>,
+    /// What is pinned, by pipeline.
+    pinned: HashMap<String, Known>,
     /// What was said of files that could not be read.
     unread: Vec<String>,
 }
@@ -99,7 +117,16 @@ impl Loader {
         registry: Option<registry::Client>,
     ) -> Loader {
         let plugins = plugins(&settings);
-        Loader { from, settings, egress, registry, plugins, known: HashMap::new(), unread: Vec::new() }
+        Loader {
+            from,
+            settings,
+            egress,
+            registry,
+            plugins,
+            known: HashMap::new(),
+            pinned: HashMap::new(),
+            unread: Vec::new(),
+        }
     }
 
     /// Where changes are to be looked for: the folder of the pipelines, and those of what the files name.
@@ -127,6 +154,7 @@ impl Loader {
         unread.map(|finding| diagnostic::short(finding)).eq(self.unread.iter().cloned())
             && read.len() == self.known.len()
             && read.iter().all(is_same)
+            && self.pinned.values().all(|known| known.inputs.are_unchanged())
     }
 
     /// Reads, checks and compiles all files. Blocks.
@@ -152,16 +180,9 @@ impl Loader {
         findings.extend(files.iter().flat_map(|known| &known.parsed).cloned());
         let parsed: Vec<Arc<PipelineFile>> = files.iter().map(|known| Arc::clone(&known.file)).collect();
         plan::check::check(&parsed, Given::of(&self.settings), &mut findings);
-        let environment = plan::Environment {
-            references: &self.settings.references,
-            egress: Arc::clone(&self.egress),
-            schemas: &self.settings.schemas,
-            registry: self.registry.clone(),
-            plugins: &self.plugins,
-        };
         let mut count = 0;
         for known in &mut files {
-            count += usize::from(known.compile(&environment, &mut findings));
+            count += usize::from(known.compile(&self.environment(), &mut findings));
         }
         diagnostic::sort(&mut findings);
         let loading = self.settled(&files, findings, count);
@@ -178,11 +199,7 @@ impl Loader {
             let (spec, compiled) = (known.file.spec.as_ref()?, known.compiled.as_ref()?);
             let is_taken =
                 self.settings.run_labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value));
-            is_taken.then(|| Loadable {
-                plan: Arc::clone(&compiled.plan),
-                facts: facts(spec, &compiled.plan),
-                file: Arc::from(known.source.name()),
-            })
+            is_taken.then(|| known.loadable(spec, &compiled.plan))
         });
         let pipelines = pipelines.collect();
         let broken = errors.into_iter().map(|error| Broken {
@@ -190,6 +207,69 @@ impl Loader {
             why: diagnostic::short(error).trim_end().to_owned(),
         });
         Loading { pipelines, broken: broken.collect(), findings, compiled }
+    }
+
+    /// What pipelines are to run whose older revision is held, each as it can run now beside the files that were read last. Blocks.
+    pub fn pin(&mut self, pins: &[(Pin, Kept)]) -> BTreeMap<String, Pinned> {
+        let mut before = std::mem::take(&mut self.pinned);
+        let mut all = BTreeMap::new();
+        for (pin, kept) in pins {
+            let known = before.remove(&pin.pipeline).filter(|known| known.source.text() == kept.text);
+            let name = format!("{}@{}", kept.file, kept.revision);
+            let mut known = known.unwrap_or_else(|| Known::parse(Source::new(&name, kept.text.clone())));
+            let pipeline = self.pinned(&mut known, kept);
+            all.insert(pin.pipeline.clone(), Pinned { pin: pin.clone(), pipeline });
+            self.pinned.insert(pin.pipeline.clone(), known);
+        }
+        all
+    }
+
+    /// One that is pinned: as good as a file, in the place of the file of its name.
+    fn pinned(&self, known: &mut Known, kept: &Kept) -> Result<Loadable, String> {
+        let of_name =
+            |file: &Arc<PipelineFile>| file.spec.as_ref().is_some_and(|spec| spec.pipeline == kept.pipeline);
+        let others = self.known.values().map(|known| &known.file).filter(|file| !of_name(file));
+        let files: Vec<Arc<PipelineFile>> = others.chain([&known.file]).cloned().collect();
+        let mut findings = known.parsed.clone();
+        plan::check::check(&files, Given::of(&self.settings), &mut findings);
+        known.compile(&self.environment(), &mut findings);
+        let own =
+            |finding: &&Diagnostic| finding.is_error() && Arc::ptr_eq(&finding.primary.source, &known.source);
+        let loadable = known.file.spec.as_ref().zip(known.compiled.as_ref());
+        match (findings.iter().find(own), loadable) {
+            (None, Some((spec, compiled))) => {
+                Ok(Loadable { file: kept.file.as_str().into(), ..known.loadable(spec, &compiled.plan) })
+            }
+            (Some(error), _) => Err(diagnostic::short(error).trim_end().to_owned()),
+            (None, None) => Err(format!("{}: it cannot be compiled", known.source.name())),
+        }
+    }
+
+    /// The same with other texts in place of what it reads, and nothing kept: what these files would come to. Whoever wrote them
+    /// learns nothing of the environment but what the files that run ask for themselves.
+    pub fn with(&self, texts: Vec<Arc<Source>>) -> Loader {
+        let mut settings = Settings::clone(&self.settings);
+        let asked_for = |name: &str| {
+            let reference = format!("${{env:{name}}}");
+            self.known.values().any(|known| known.source.text().contains(&reference))
+        };
+        for (name, value) in &mut settings.references.env {
+            if !asked_for(name) {
+                *value = format!("env-{}", name.to_lowercase());
+            }
+        }
+        let egress = Arc::clone(&self.egress);
+        Loader::new(From::Texts(texts), Arc::new(settings), egress, self.registry.clone())
+    }
+
+    fn environment(&self) -> plan::Environment<'_> {
+        plan::Environment {
+            references: &self.settings.references,
+            egress: Arc::clone(&self.egress),
+            schemas: &self.settings.schemas,
+            registry: self.registry.clone(),
+            plugins: &self.plugins,
+        }
     }
 
     fn sources(&self) -> Result<Vec<files::ReadFile>, std::io::Error> {
@@ -205,6 +285,11 @@ impl Known {
         let mut parsed = Vec::new();
         let file = Arc::new(PipelineFile::parse(&source, &mut parsed));
         Known { source, file, parsed, compiled: None, inputs: Inputs::default() }
+    }
+
+    fn loadable(&self, spec: &Pipeline, plan: &Arc<Plan>) -> Loadable {
+        let file = Arc::from(self.source.name());
+        Loadable { plan: Arc::clone(plan), facts: facts(spec, plan), file, read: Arc::clone(&self.file) }
     }
 
     /// Compiles it where it, or what it names, has changed; whether it had to be.

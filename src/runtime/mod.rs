@@ -4,8 +4,10 @@
 pub mod change;
 mod cluster;
 mod dlq;
+pub mod history;
 pub mod load;
 mod memory;
+pub mod plan;
 pub mod reload;
 mod reporter;
 mod stage;
@@ -29,9 +31,8 @@ use crate::flow::report::OnFinished;
 use crate::kafka::KafkaError;
 use crate::settings::memory as memory_share;
 use crate::telemetry::metrics::Metrics;
-use change::{Change, Wanted};
+use change::{Change, Settled};
 pub use cluster::ClusterConfig;
-use load::Broken;
 pub use reporter::Reporter;
 use stage::Running;
 pub use stages::EMBEDDED_PARTITIONS;
@@ -119,8 +120,7 @@ pub struct Runtime {
 /// What files asked for, to be applied.
 #[derive(Debug)]
 pub struct Apply {
-    wanted: BTreeMap<String, Wanted>,
-    broken: Vec<Broken>,
+    settled: Settled,
     applied: oneshot::Sender<Vec<Change>>,
 }
 
@@ -132,16 +132,12 @@ impl Runtime {
         Runtime { config, stages, tasks, metrics: Arc::clone(metrics), ending }
     }
 
-    /// Makes what runs what is wanted; `broken` are the files of which nothing runs.
+    /// Makes what runs what is wanted.
     ///
     /// # Errors
     /// A client that cannot be made (a property that librdkafka refuses). An unreachable broker is none.
-    pub fn apply(
-        &mut self,
-        wanted: BTreeMap<String, Wanted>,
-        broken: Vec<Broken>,
-    ) -> Result<Vec<Change>, KafkaError> {
-        self.stages.apply(wanted, broken)
+    pub fn apply(&mut self, settled: Settled) -> Result<Vec<Change>, KafkaError> {
+        self.stages.apply(settled)
     }
 
     /// Makes the clients of a cluster although no stage uses it, so that its state shows.
@@ -171,9 +167,9 @@ impl Runtime {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.stages.left(), if self.stages.is_leaving() => {}
-                Some(Apply { wanted, broken, applied }) = changes.recv() => {
+                Some(Apply { settled, applied }) = changes.recv() => {
                     // What failed was said.
-                    let done = self.stages.apply(wanted, broken).unwrap_or_default();
+                    let done = self.stages.apply(settled).unwrap_or_default();
                     applied.send(done).ok();
                 }
             }

@@ -6,6 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use arc_swap::ArcSwap;
 
+use super::change::Renamed;
+use super::history::Pin;
 use super::status::{Counts, Hold, PartitionStatus, PipelineStatus, StageStatus, StatusReport, Sync};
 use super::watch::Seen;
 use crate::flow::engine::{Engine, Outputs};
@@ -23,6 +25,8 @@ pub(super) struct Shown {
     pub(super) pipelines: BTreeMap<String, ShownPipeline>,
     /// Files that cannot run: `file:line:col: message`.
     pub(super) broken: Vec<String>,
+    /// Pipelines that wait until it is known whether they are old ones.
+    pub(super) renamed: Vec<Renamed>,
     /// By the names of the clusters.
     pub(super) clusters: Vec<(String, Seen)>,
     pub(super) outputs: Vec<Outputs>,
@@ -43,6 +47,8 @@ pub(super) struct ShownPipeline {
     pub(super) revision: Revision,
     /// Why its file cannot run as it is now.
     pub(super) broken: Option<String>,
+    /// What holds it at an older revision.
+    pub(super) pin: Option<Pin>,
     /// Whether a stage of it does not run yet.
     pub(super) waits: bool,
     pub(super) metrics: Option<Arc<PipelineMetrics>>,
@@ -60,6 +66,7 @@ impl Reporter {
         for (name, pipeline) in &shown.pipelines {
             let sync = match pipeline {
                 ShownPipeline { broken: Some(_), .. } => Sync::Broken,
+                ShownPipeline { pin: Some(_), .. } => Sync::Pinned,
                 ShownPipeline { waits: true, .. } => Sync::OutOfSync,
                 ShownPipeline { .. } => Sync::Synced,
             };
@@ -67,7 +74,7 @@ impl Reporter {
                 pipeline: name.clone(),
                 revision: pipeline.revision.short().to_owned(),
                 sync,
-                broken: pipeline.broken.clone(),
+                why: pipeline.broken.clone().or_else(|| pipeline.pin.as_ref().map(pinned)),
                 health: if pipeline.waits { Health::Starting } else { Health::Healthy },
                 stages: Vec::new(),
             };
@@ -79,12 +86,23 @@ impl Reporter {
                 pipeline: stage.plan.pipeline.clone(),
                 revision: stage.plan.revision.short().to_owned(),
                 sync: Sync::OutOfSync,
-                broken: None,
+                why: None,
                 health: status.health,
                 stages: Vec::new(),
             });
             pipeline.health = pipeline.health.max(status.health);
             pipeline.stages.push(status);
+        }
+        for waits in &shown.renamed {
+            let status = PipelineStatus {
+                pipeline: waits.pipeline.clone(),
+                revision: waits.revision.short().to_owned(),
+                sync: Sync::Renamed,
+                why: Some(waits.why.clone()),
+                health: Health::Stopped,
+                stages: Vec::new(),
+            };
+            pipelines.entry(&waits.pipeline).or_insert(status);
         }
         for (name, status) in &pipelines {
             let series = shown.pipelines.get(*name).and_then(|pipeline| pipeline.metrics.as_ref());
@@ -102,6 +120,11 @@ impl Reporter {
             broken: shown.broken.clone(),
         }
     }
+}
+
+/// Who holds a pipeline at an older revision, and why.
+fn pinned(pin: &Pin) -> String {
+    format!("pinned by {}: {}; its file is at {}", pin.actor, pin.reason, pin.rejected)
 }
 
 fn stage_status(shown: &ShownStage) -> StageStatus {

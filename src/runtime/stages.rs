@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use super::change::{self, Action, Change, Wanted};
+use super::change::{self, Action, Change, Renamed, Settled, Wanted};
 use super::cluster::Clients;
 use super::load::Broken;
 use super::reporter::{Shown, ShownPipeline, ShownStage};
@@ -38,6 +38,7 @@ pub(super) struct Stages {
     leaving: JoinSet<(String, Ended)>,
     wanted: BTreeMap<String, Wanted>,
     broken: Vec<Broken>,
+    renamed: Vec<Renamed>,
     pipelines: BTreeMap<String, (PipelineFacts, Arc<PipelineMetrics>)>,
     common: Common,
     lone: Lone,
@@ -110,6 +111,7 @@ impl Stages {
             leaving: JoinSet::new(),
             wanted: BTreeMap::new(),
             broken: Vec::new(),
+            renamed: Vec::new(),
             pipelines: BTreeMap::new(),
             common,
             lone: Lone::default(),
@@ -129,11 +131,8 @@ impl Stages {
     ///
     /// # Errors
     /// The first client that could not be made. Everything else is applied all the same.
-    pub(super) fn apply(
-        &mut self,
-        wanted: BTreeMap<String, Wanted>,
-        broken: Vec<Broken>,
-    ) -> Result<Vec<Change>, KafkaError> {
+    pub(super) fn apply(&mut self, settled: Settled) -> Result<Vec<Change>, KafkaError> {
+        let Settled { wanted, broken, renamed, .. } = settled;
         let mut changes = change::changes(&change::stages(&self.wanted), &change::stages(&wanted));
         let stages = change::stages(&wanted).into_iter();
         let stages: BTreeMap<String, Arc<Stage>> =
@@ -151,14 +150,9 @@ impl Stages {
                 failed = failed.or(Some(error));
             }
         }
-        let broken_now = wanted.iter().filter_map(|(name, one)| {
-            let why = one.broken.clone()?;
-            Some(Change::broken(name, why))
-        });
-        changes.extend(broken_now);
-        changes.extend(broken.iter().map(|one| Change::broken(&one.file, one.why.clone())));
+        changes.extend(change::not_run(&wanted, &broken, &renamed));
         self.count_pipelines(&wanted);
-        (self.wanted, self.broken) = (wanted, broken);
+        (self.wanted, self.broken, self.renamed) = (wanted, broken, renamed);
         self.share();
         self.show();
         failed.map_or(Ok(changes), Err)
@@ -210,7 +204,7 @@ impl Stages {
                             self.ensure_dlq(stage);
                         }
                     }
-                    Action::Keep | Action::Start | Action::Stop | Action::Broken => {}
+                    Action::Keep | Action::Start | Action::Stop | Action::Broken | Action::Renamed => {}
                 }
                 Ok(())
             }
@@ -359,6 +353,7 @@ impl Stages {
             let shown = ShownPipeline {
                 revision: one.pipeline.plan.revision.clone(),
                 broken: one.broken.clone(),
+                pin: one.pin.clone(),
                 waits: one.pipeline.plan.stages.iter().any(lacks),
                 metrics: self.pipelines.get(name).map(|(_, series)| Arc::clone(series)),
             };
@@ -370,6 +365,7 @@ impl Stages {
             stages,
             pipelines: pipelines.collect(),
             broken: broken.chain(self.broken.iter().map(|one| one.why.clone())).collect(),
+            renamed: self.renamed.clone(),
             clusters: self.clusters.iter().map(|one| (one.name.clone(), Arc::clone(&one.seen))).collect(),
             outputs: self.clusters.iter().map(|one| one.outputs.clone()).collect(),
         };

@@ -52,8 +52,9 @@ pub struct PipelineStatus {
     pub revision: String,
     /// How it stands to its file.
     pub sync: Sync,
-    /// Why its file cannot run as it is now: `file:line:col: message`. The revision is an older one then.
-    pub broken: Option<String>,
+    /// Why it does not run what its file says: what is broken (`file:line:col: message`), who has pinned an older revision, or
+    /// what it waits for.
+    pub why: Option<String>,
     /// The worst of its stages.
     #[serde(serialize_with = "word")]
     pub health: Health,
@@ -71,6 +72,10 @@ pub enum Sync {
     OutOfSync,
     /// The file has errors, and the last good revision runs.
     Broken,
+    /// An older revision is held against the file.
+    Pinned,
+    /// It may be a pipeline that has stopped, under another name: it waits until somebody has said so.
+    Renamed,
 }
 
 impl Sync {
@@ -80,6 +85,8 @@ impl Sync {
             Sync::Synced => "synced",
             Sync::OutOfSync => "out_of_sync",
             Sync::Broken => "broken",
+            Sync::Pinned => "pinned",
+            Sync::Renamed => "renamed",
         }
     }
 }
@@ -148,6 +155,10 @@ pub struct Counts {
     pub published: u64,
     /// Attempts of the handler.
     pub attempts: u64,
+    /// Those of them that were not accepted.
+    pub failed_attempts: u64,
+    /// Dead letters of records that could not be read, or that the steps could not take.
+    pub invalid: u64,
 }
 
 impl Counts {
@@ -162,6 +173,8 @@ impl Counts {
             discarded,
             published: series.published(),
             attempts: series.attempts(),
+            failed_attempts: series.failed_attempts(),
+            invalid: series.invalid(),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::change::Wanted;
+use super::change::{Settled, Wanted};
 use super::load::Loadable;
 use super::{ClusterConfig, Config, Runtime};
 use crate::event::Outgoing;
@@ -20,6 +20,8 @@ use crate::outcome::{Answer, BodyEnd, Code, Failure};
 use crate::plan::fixture::stage;
 use crate::plan::{Plan, Revision};
 use crate::settings::DEFAULT_CLUSTER;
+use crate::spec::PipelineFile;
+use crate::spec::span::Source;
 use crate::telemetry::metrics::{Metrics, PipelineFacts};
 
 /// What arrived: key and value, in order of acceptance.
@@ -113,13 +115,14 @@ async fn produce(embedded: &Embedded, from: usize, to: usize) {
     futures_util::future::join_all(sends).await;
 }
 
-fn wanted(plans: impl IntoIterator<Item = Arc<Plan>>) -> BTreeMap<String, Wanted> {
+fn wanted(plans: impl IntoIterator<Item = Arc<Plan>>) -> Settled {
     let one = |plan: Arc<Plan>| {
-        let pipeline =
-            Loadable { plan: Arc::clone(&plan), facts: PipelineFacts::default(), file: "a.yaml".into() };
-        (plan.pipeline.clone(), Wanted { pipeline, broken: None })
+        let read = Arc::new(PipelineFile::parse(&Source::new("a.yaml", ""), &mut Vec::new()));
+        let (facts, file) = (PipelineFacts::default(), "a.yaml".into());
+        let pipeline = Loadable { plan: Arc::clone(&plan), facts, file, read };
+        (plan.pipeline.clone(), Wanted { pipeline, broken: None, pin: None })
     };
-    plans.into_iter().map(one).collect()
+    Settled { wanted: plans.into_iter().map(one).collect(), ..Settled::default() }
 }
 
 /// A runtime whose handler keeps what arrives, and what tells of each arrival.
@@ -129,7 +132,7 @@ fn start(embedded: &Embedded, arrived: &Arrived, strict: bool) -> (Runtime, Arc<
     let script = Script { arrived: Arc::clone(arrived), attempts, changed: Arc::clone(&changed), strict };
     let plans = [plan(Arc::new(script))];
     let mut runtime = Runtime::new(config(embedded), &Metrics::new(), None);
-    runtime.apply(wanted(plans), Vec::new()).unwrap();
+    runtime.apply(wanted(plans)).unwrap();
     (runtime, changed)
 }
 

@@ -56,6 +56,9 @@ pub struct Settings {
     pub references: References,
 }
 
+/// Where rows are kept where nobody says where.
+pub const DEFAULT_STORE: &str = "sqlite:.weir/weir.db";
+
 /// The name of the cluster that `kafka` itself describes.
 pub const DEFAULT_CLUSTER: &str = "default";
 

@@ -11,8 +11,6 @@ type Up = usize;
 /// without one), at which value (empty: any), and how many levels are left out with it.
 const LATER: &[(&str, &[&str], Up)] = &[
     ("delivery", &["exactly_once"], 0),
-    ("was", &[], 0),
-    ("rollout", &[], 0),
     ("topics", &[], 0),
     ("stage.dedupe", &[], 0),
     ("stage.source.key_format", &[], 0),

@@ -23,6 +23,9 @@ use crate::transform::Item;
 pub struct Pipeline {
     /// The name, equal to the file's: `[a-z0-9-]`.
     pub pipeline: String,
+    /// The names that it had before, the oldest first: it goes on where they were, with their webhook ids.
+    #[serde(default)]
+    pub was: Names,
     /// What it is for.
     pub description: Option<String>,
     /// Who looks after it.
@@ -34,6 +37,8 @@ pub struct Pipeline {
     pub labels: IndexMap<String, String>,
     /// The limits that its alerts use.
     pub slo: Option<Slo>,
+    /// How a new revision is watched after a reload. Left out, it is not.
+    pub rollout: Option<Rollout>,
     /// Read, checked, and not run.
     #[serde(default)]
     pub paused: bool,
@@ -110,6 +115,21 @@ pub struct Slo {
     pub dlq_ratio: Option<Ratio>,
 }
 
+/// How a new revision is watched: the former one is put back by itself where the new one fails more.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    /// For how long.
+    pub watch: Duration,
+    /// The share of attempts that may fail, dead letters for bad records among them.
+    pub max_failure_ratio: Ratio,
+}
+
+/// One name, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Names(pub Vec<String>);
+
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -173,6 +193,11 @@ pub enum TrackPayload {
 pub struct Routes(pub Vec<route::Spec>);
 
 impl Pipeline {
+    /// The name that its groups and webhook ids are made of: the oldest that it had.
+    pub fn identity(&self) -> &str {
+        self.was.0.first().unwrap_or(&self.pipeline)
+    }
+
     /// The stages with the defaults of the file in them, each with its name (`None` for the single stage of a file without
     /// `stages`). Nothing where the file has no source.
     pub fn stages(&self) -> Vec<(Option<&str>, Stage)> {
@@ -225,6 +250,40 @@ impl<'de> Deserialize<'de> for Routes {
         }
 
         deserializer.deserialize_any(Form)
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl<'de> Visitor<'de> for Form {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or a list of them")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Names, E> {
+                Ok(Names(vec![name.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Names, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(seq)).map(Names)
+            }
+        }
+
+        deserializer.deserialize_any(Form)
+    }
+}
+
+impl JsonSchema for Names {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Names".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
     }
 }
 

@@ -15,12 +15,20 @@ use super::StoreError;
 const LOCKED: Duration = Duration::from_secs(30);
 
 /// Every change: its number, its name, its SQL for SQLite and for Postgres.
-const ALL: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "registry",
-    include_str!("migrations/sqlite/0001_registry.sql"),
-    include_str!("migrations/postgres/0001_registry.sql"),
-)];
+const ALL: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "registry",
+        include_str!("migrations/sqlite/0001_registry.sql"),
+        include_str!("migrations/postgres/0001_registry.sql"),
+    ),
+    (
+        2,
+        "history",
+        include_str!("migrations/sqlite/0002_history.sql"),
+        include_str!("migrations/postgres/0002_history.sql"),
+    ),
+];
 
 pub(super) fn sqlite() -> Migrator {
     migrator(|(_, _, sqlite, _)| sqlite)

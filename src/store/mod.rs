@@ -100,6 +100,15 @@ impl Store {
         Err(StoreError::Url("it has another scheme".to_owned()))
     }
 
+    /// One that is gone when it is dropped.
+    pub async fn in_memory() -> Result<Store, StoreError> {
+        // Each connection would have a database of its own.
+        let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.connect_with(SqliteConnectOptions::new().in_memory(true)).await?;
+        migrate::sqlite().run(&pool).await.map_err(|error| migrate::failed(error, &|_| None))?;
+        Ok(Store(Pool::Sqlite(pool)))
+    }
+
     async fn sqlite(path: &Path) -> Result<Store, StoreError> {
         let unreachable = |why: &dyn std::fmt::Display| {
             StoreError::Unreachable(format!("{}: {why}; look at its folder and its rights", path.display()))

@@ -18,11 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use super::dev::{self, DevArgs};
 use super::exit::{CliError, Exit};
-use super::instance::Instance;
+use super::instance::{Instance, Parts};
 use super::load::{self, Loaded};
 use super::signals::Stop;
 use super::terminal::Terminal;
-use super::{Global, Output, run};
+use super::{Global, Output, run, store};
 use crate::api::serve;
 use crate::event::{Header, Outgoing};
 use crate::kafka::Partition;
@@ -72,8 +72,15 @@ async fn show(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> Resul
     let stop = Stop { graceful: CancellationToken::new(), now: asked.now.clone() };
     let (tally, on_finished, lines) = Tally::new();
     let config = run::config(&loaded, dev::config([(DEFAULT_CLUSTER, &embedded)]));
-    let instance =
-        Instance::start(config, (&loaded, loader), Box::new(|_| ()), Some(&on_finished), &stop).await?;
+    let parts = Parts {
+        config,
+        loaded: &loaded,
+        loader,
+        history: store::passing().await?,
+        on_loaded: Box::new(|_| ()),
+        on_finished: Some(&on_finished),
+    };
+    let instance = Instance::start(parts, &stop).await?;
     drop(on_finished);
     let watched = Watched::new(&loaded, &instance, &embedded, tally)?;
     if !global.quiet {

@@ -72,7 +72,7 @@ pub(super) fn compile(
             cloudevents,
             signer,
             compress: spec.compress,
-            service: context.service.clone(),
+            identity: context.identity.clone(),
             idempotency_key: spec.idempotency_key,
         },
         verb: verb(spec.method),

@@ -76,7 +76,7 @@ impl Plan {
         let attempts = call.attempt.saturating_sub(1);
         let view = View::of(event, Surroundings { attempts, id: call.id, answer: None });
         let target = self.url.target(&view, egress)?;
-        let mut id = webhook_id(&event.origin, &self.service, event.part);
+        let mut id = webhook_id(&event.origin, &self.identity, event.part);
         let trace = Trace::of(event).child();
         let rendered = self.body.render(event, &view)?;
         let body = match &self.cloudevents {

@@ -53,7 +53,7 @@ pub(super) struct Plan {
     pub(super) cloudevents: Option<CloudEvents>,
     pub(super) signer: Option<Signer>,
     pub(super) compress: Option<Compress>,
-    pub(super) service: String,
+    pub(super) identity: String,
     pub(super) idempotency_key: bool,
 }
 
@@ -121,7 +121,7 @@ impl Plan {
         }
         let asked = self.asked(event, &view)?;
         let attempt = Attempt {
-            id: webhook_id(&event.origin, &self.service, event.part),
+            id: webhook_id(&event.origin, &self.identity, event.part),
             event: &event.origin,
             trace: &|out| match &trace {
                 Some(trace) => out.push_str(trace),

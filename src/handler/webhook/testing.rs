@@ -208,6 +208,7 @@ pub(super) fn webhook_by(url: &str, keys: &Value, egress: Egress) -> Webhook {
 pub(super) fn context(egress: Egress) -> Context {
     Context {
         service: "order-billing".into(),
+        identity: "order-billing".into(),
         revision: "r1".into(),
         max_in_flight: 8,
         reads_answer: false,

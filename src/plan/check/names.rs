@@ -87,10 +87,22 @@ pub(super) fn across(
             findings.push(finding);
         }
     }
+    for (document, spec) in files {
+        let Some(spec) = spec else { continue };
+        for old in &spec.was.0 {
+            let Some(holder) = names.get(old.as_str()) else { continue };
+            let message = format!("`{old}` is a pipeline still: it cannot be what `{}` was", spec.pipeline);
+            let finding = Diagnostic::error("W0208", message, document.label(&Path::root().then("was"), ""))
+                .with_label(holder.label(&path, "it is here"))
+                .with_cause("both would read in one group, and give their records the same webhook ids")
+                .with_help(format!("remove the file of `{old}`, or take `{old}` out of `was`"));
+            findings.push(finding);
+        }
+    }
     let mut groups: HashMap<(&str, String), &Placed<'_>> = HashMap::new();
     for placed in stages {
         let source = &placed.stage.source;
-        let group = source.group.clone().unwrap_or_else(|| format!("weir.{}", placed.service));
+        let group = source.group.clone().unwrap_or_else(|| format!("weir.{}", placed.identity));
         let group = references.shown(&group);
         let label = |placed: &Placed<'_>, text: String| {
             let source = placed.at.then("source");

@@ -138,7 +138,7 @@ impl Builder<'_> {
 
     /// Where rows are kept.
     fn store(&mut self, references: &References) -> Resolved {
-        let written = self.spec.store.as_deref().unwrap_or("sqlite:.weir/weir.db");
+        let written = self.spec.store.as_deref().unwrap_or(settings::DEFAULT_STORE);
         let path = Path::root().then("store");
         let resolved = references.resolve(written).unwrap_or_else(|_| {
             // Says why.

@@ -285,6 +285,18 @@ impl StageSeries {
         self.attempts.iter().map(IntCounter::get).sum()
     }
 
+    /// How many of them were not accepted.
+    pub fn failed_attempts(&self) -> u64 {
+        let accepted = self.attempts.get(AttemptResult::Ok as usize).map_or(0, IntCounter::get);
+        self.attempts().saturating_sub(accepted)
+    }
+
+    /// How many records were dead-lettered because they could not be read, or no step could take them.
+    pub fn invalid(&self) -> u64 {
+        let pairs = DEAD_LETTER_PAIRS.iter().filter(|(reason, _)| *reason == Reason::Invalid);
+        pairs.map(|(reason, code)| self.dead_letters(*reason, *code).get()).sum()
+    }
+
     /// How many records were published to any topic.
     pub fn published(&self) -> u64 {
         let topics = lock(&self.topics);
