@@ -26,7 +26,7 @@ pub(super) async fn one(State(surface): State<Surface>, Path(name): Path<String>
 }
 
 /// `POST /api/reload`: reads the files now, and answers when what they say is applied: `{"changes": [{"name", "action",
-/// "why", "from", "to"}]}`, where `action` is `keep`, `swap`, `restart`, `start`, `stop` or `broken`. 200 where nothing is broken, else 422.
+/// "why", "from", "to", "commit"}]}`, where `action` is `keep`, `swap`, `restart`, `start`, `stop` or `broken`. 200 where nothing is broken, else 422.
 /// 503 while the instance stops.
 pub(super) async fn reload(State(surface): State<Surface>) -> Response {
     let Some(reloaded) = surface.reloader.reload().await else {
@@ -42,5 +42,6 @@ fn shown(change: &Change) -> Value {
     json!({
         "name": change.name, "action": change.action.as_str(), "why": change.why,
         "from": change.from.as_ref().map(Revision::short), "to": change.to.as_ref().map(Revision::short),
+        "commit": change.standing.as_deref(),
     })
 }

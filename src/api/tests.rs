@@ -72,6 +72,7 @@ fn failing() -> StatusReport {
         broken: None,
         pipeline: "order-billing".into(),
         revision: "5b1e20c".into(),
+        commit: None,
         health: Health::Failing,
         stages: vec![stage],
     };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::load::{Broken, Loadable, Loading};
-use crate::plan::{Revision, Stage};
+use crate::plan::{Revision, Stage, Standing};
 
 /// A pipeline that is to run: its last good revision.
 #[derive(Debug, Clone)]
@@ -46,12 +46,14 @@ pub struct Change {
     pub from: Option<Revision>,
     /// The revision that it has now; `None` for one that stops, or is broken.
     pub to: Option<Revision>,
+    /// How the file of that revision stands in git, where git knows.
+    pub standing: Option<Arc<Standing>>,
 }
 
 impl Change {
     /// A pipeline or a file that is broken.
     pub fn broken(name: &str, why: String) -> Change {
-        Change { name: name.to_owned(), action: Action::Broken, why, from: None, to: None }
+        Change { name: name.to_owned(), action: Action::Broken, why, from: None, to: None, standing: None }
     }
 }
 
@@ -132,6 +134,7 @@ pub fn changes(before: &BTreeMap<&str, &Arc<Stage>>, after: &BTreeMap<&str, &Arc
             why: why.to_owned(),
             from: old.map(revision),
             to: new.map(revision),
+            standing: new.and_then(|stage| stage.in_git.get()),
         }
     };
     names.into_iter().map(one).collect()
@@ -171,7 +174,7 @@ mod tests {
         let stage = Stage { service: name.to_owned(), pipeline: name.to_owned(), ..fixture::stage(None) };
         let plan =
             Plan { pipeline: name.to_owned(), revision: Revision::of(text), stages: vec![Arc::new(stage)] };
-        Loadable { plan: Arc::new(plan), facts: PipelineFacts::default(), file: file.into() }
+        Loadable { plan: Arc::new(plan), facts: PipelineFacts::default(), file: file.into(), standing: None }
     }
 
     fn broken(file: &str) -> Broken {

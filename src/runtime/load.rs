@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::git;
 use crate::handler::egress::Egress;
-use crate::plan::{self, Plan, check::Given};
+use crate::plan::{self, Plan, Standing, check::Given};
 use crate::plugin::{Grant, Plugins};
 use crate::registry;
 use crate::settings::{Inputs, Settings, noted};
@@ -34,6 +35,8 @@ pub struct Loadable {
     pub facts: PipelineFacts,
     /// The file that it is in.
     pub file: Arc<str>,
+    /// How that file stands in git; `None` where git does not know.
+    pub standing: Option<Arc<Standing>>,
 }
 
 /// A file that cannot run.
@@ -67,6 +70,8 @@ pub struct Loader {
     registry: Option<registry::Client>,
     plugins: Plugins,
     known: HashMap<Arc<str>, Known>,
+    /// What git knows of the folder; `None` for texts.
+    git: Option<git::Watched>,
     /// What was said of files that could not be read.
     unread: Vec<String>,
 }
@@ -99,7 +104,11 @@ impl Loader {
         registry: Option<registry::Client>,
     ) -> Loader {
         let plugins = plugins(&settings);
-        Loader { from, settings, egress, registry, plugins, known: HashMap::new(), unread: Vec::new() }
+        let git = match &from {
+            From::Folder(path) => Some(git::Watched::new(&folder_of(path))),
+            From::Texts(_) => None,
+        };
+        Loader { from, settings, egress, registry, plugins, known: HashMap::new(), git, unread: Vec::new() }
     }
 
     /// Where changes are to be looked for: the folder of the pipelines, and those of what the files name.
@@ -107,7 +116,7 @@ impl Loader {
         let From::Folder(path) = &self.from else { return Vec::new() };
         let mut folders: Vec<PathBuf> =
             self.known.values().flat_map(|known| known.inputs.folders()).map(Path::to_owned).collect();
-        folders.push(if path.is_dir() { path.clone() } else { parent(path) });
+        folders.push(folder_of(path));
         folders.extend([self.settings.schemas.clone(), self.settings.plugins.clone()]);
         folders.retain(|folder| folder.is_dir());
         folders.sort();
@@ -115,8 +124,11 @@ impl Loader {
         folders
     }
 
-    /// Whether nothing that was read has another content now, and no file has come or gone.
+    /// Whether nothing that was read has another content or another commit now, and no file has come or gone.
     pub fn is_up_to_date(&self) -> bool {
+        if self.git.as_ref().is_some_and(|git| !git.is_unchanged()) {
+            return false;
+        }
         let Ok(sources) = self.sources() else { return false };
         let unread = sources.iter().filter_map(|source| source.as_ref().err());
         let read: Vec<&Arc<Source>> = sources.iter().filter_map(|source| source.as_ref().ok()).collect();
@@ -169,19 +181,26 @@ impl Loader {
         Ok(loading)
     }
 
-    fn settled(&self, files: &[Known], findings: Vec<Diagnostic>, compiled: usize) -> Loading {
+    fn settled(&mut self, files: &[Known], findings: Vec<Diagnostic>, compiled: usize) -> Loading {
         let mut errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.is_error()).collect();
         errors.dedup_by(|next, first| Arc::ptr_eq(&next.primary.source, &first.primary.source));
         let is_broken =
             |source: &Arc<Source>| errors.iter().any(|error| Arc::ptr_eq(&error.primary.source, source));
+        let in_git = self.git.as_mut().and_then(git::Watched::read);
         let pipelines = files.iter().filter(|known| !is_broken(&known.source)).filter_map(|known| {
             let (spec, compiled) = (known.file.spec.as_ref()?, known.compiled.as_ref()?);
             let is_taken =
                 self.settings.run_labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value));
-            is_taken.then(|| Loadable {
-                plan: Arc::clone(&compiled.plan),
-                facts: facts(spec, &compiled.plan),
-                file: Arc::from(known.source.name()),
+            is_taken.then(|| {
+                let name = Path::new(known.source.name()).file_name().and_then(|name| name.to_str());
+                let standing = in_git.as_ref().zip(name).map(|(facts, name)| Arc::new(facts.standing(name)));
+                compiled.plan.stages.iter().for_each(|stage| stage.in_git.set(standing.clone()));
+                Loadable {
+                    plan: Arc::clone(&compiled.plan),
+                    facts: facts(spec, &compiled.plan, standing.as_deref()),
+                    file: Arc::from(known.source.name()),
+                    standing,
+                }
             })
         });
         let pipelines = pipelines.collect();
@@ -234,12 +253,17 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-fn facts(spec: &Pipeline, plan: &Plan) -> PipelineFacts {
+/// The folder itself, or that of a single file.
+fn folder_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.to_owned() } else { parent(path) }
+}
+
+fn facts(spec: &Pipeline, plan: &Plan, standing: Option<&Standing>) -> PipelineFacts {
     let slo = spec.slo.as_ref();
     PipelineFacts {
         owner: spec.owner.clone().unwrap_or_default(),
         revision: plan.revision.short().to_owned(),
-        commit: String::new(),
+        commit: standing.map(ToString::to_string).unwrap_or_default(),
         delivery: match spec.delivery {
             Delivery::AtLeastOnce => "at_least_once".to_owned(),
         },
@@ -341,5 +365,39 @@ mod tests {
         assert_eq!(names(&loading), ["avro", "b"], "{:?}", loading.broken);
         fs::rename(at("pipelines"), at("away")).unwrap();
         assert!(loader.load().is_err());
+    }
+
+    #[test]
+    fn a_commit_of_the_same_content_shows_and_changes_nothing() {
+        let repository = git::fixture::Repository::new();
+        let text = |name: &str| format!("pipeline: {name}\nsource: t-{name}\nhandler: log\n");
+        let one = repository.commit("a.yaml", &text("a"), "a");
+        std::os::unix::fs::symlink("flows", repository.0.path().join("pipelines")).unwrap();
+        let mut loader = loader(repository.0.path());
+        let shown = |loading: &Loading| -> Vec<String> {
+            let one = |one: &Loadable| {
+                let running = one.plan.stages[0].in_git.get().map(|standing| standing.to_string());
+                assert_eq!(running, Some(one.facts.commit.clone()), "what dead letters say");
+                one.facts.commit.clone()
+            };
+            loading.pipelines.iter().map(one).collect()
+        };
+        let first = loader.load().unwrap();
+        assert_eq!(shown(&first), [&one[..7]]);
+        repository.write("b.yaml", &text("b"));
+        let dirty = loader.load().unwrap();
+        assert_eq!(shown(&dirty), [&one[..7], "uncommitted"]);
+        assert!(loader.is_up_to_date());
+        let two = repository.commit("b.yaml", &text("b"), "b");
+        assert!(!loader.is_up_to_date(), "it is committed now");
+        let committed = loader.load().unwrap();
+        assert_eq!(
+            (committed.compiled, shown(&committed)),
+            (0, vec![one[..7].to_owned(), two[..7].to_owned()])
+        );
+        assert!(Arc::ptr_eq(&committed.pipelines[1].plan, &dirty.pipelines[1].plan));
+        assert!(loader.is_up_to_date());
+        let standing = committed.pipelines[1].standing.as_ref().unwrap();
+        assert_eq!((standing.commit.as_ref().unwrap().subject.as_str(), standing.dirty), ("b", false));
     }
 }

@@ -164,6 +164,7 @@ impl Reload {
 /// Says what a reload has done, where it has done something.
 fn say(changes: &[Change]) {
     let shown = |revision: &Option<Revision>| revision.as_ref().map(ToString::to_string);
+    let commit = |change: &Change| change.standing.as_ref().map(ToString::to_string);
     for change in changes {
         let (name, why) = (&change.name, &change.why);
         match change.action {
@@ -177,6 +178,7 @@ fn say(changes: &[Change]) {
                     because,
                     from = shown(&change.from),
                     to = shown(&change.to),
+                    commit = commit(change),
                     "reloaded"
                 );
             }

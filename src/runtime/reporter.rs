@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use super::status::{Counts, Hold, PartitionStatus, PipelineStatus, StageStatus, StatusReport, Sync};
 use super::watch::Seen;
 use crate::flow::engine::{Engine, Outputs};
-use crate::plan::{Revision, Stage};
+use crate::plan::{Revision, Stage, Standing};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{PipelineMetrics, StageMetrics};
 
@@ -41,6 +41,8 @@ pub(super) struct ShownStage {
 pub(super) struct ShownPipeline {
     /// What it runs, or will as soon as what is being drained is gone.
     pub(super) revision: Revision,
+    /// How its file stands in git.
+    pub(super) standing: Option<Arc<Standing>>,
     /// Why its file cannot run as it is now.
     pub(super) broken: Option<String>,
     /// Whether a stage of it does not run yet.
@@ -66,6 +68,7 @@ impl Reporter {
             let status = PipelineStatus {
                 pipeline: name.clone(),
                 revision: pipeline.revision.short().to_owned(),
+                commit: pipeline.standing.as_deref().cloned(),
                 sync,
                 broken: pipeline.broken.clone(),
                 health: if pipeline.waits { Health::Starting } else { Health::Healthy },
@@ -78,6 +81,7 @@ impl Reporter {
             let pipeline = pipelines.entry(&stage.plan.pipeline).or_insert_with(|| PipelineStatus {
                 pipeline: stage.plan.pipeline.clone(),
                 revision: stage.plan.revision.short().to_owned(),
+                commit: stage.plan.in_git.get().as_deref().cloned(),
                 sync: Sync::OutOfSync,
                 broken: None,
                 health: status.health,

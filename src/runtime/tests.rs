@@ -115,8 +115,12 @@ async fn produce(embedded: &Embedded, from: usize, to: usize) {
 
 fn wanted(plans: impl IntoIterator<Item = Arc<Plan>>) -> BTreeMap<String, Wanted> {
     let one = |plan: Arc<Plan>| {
-        let pipeline =
-            Loadable { plan: Arc::clone(&plan), facts: PipelineFacts::default(), file: "a.yaml".into() };
+        let pipeline = Loadable {
+            plan: Arc::clone(&plan),
+            facts: PipelineFacts::default(),
+            file: "a.yaml".into(),
+            standing: None,
+        };
         (plan.pipeline.clone(), Wanted { pipeline, broken: None })
     };
     plans.into_iter().map(one).collect()

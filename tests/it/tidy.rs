@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outcome", &[]),
     ("telemetry", &[]),
     ("settings", &[]),
+    ("git", &["settings"]),
     ("store", &["settings"]),
     ("registry", &["settings", "store", "schema"]),
     ("schema", &[]),
@@ -29,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "plan",
         &[
             "settings",
+            "git",
             "spec",
             "registry",
             "codec",
@@ -52,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// `api` and `cli` may use these as well.
 const ALL_BELOW_RUNTIME: &[&str] = &[
     "settings",
+    "git",
     "store",
     "registry",
     "schema",
