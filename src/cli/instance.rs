@@ -15,6 +15,7 @@ use super::exit::{CliError, Exit};
 use super::load::Loaded;
 use super::signals::Stop;
 use crate::api::{self, Api, Surface};
+use crate::runtime::follow::Follow;
 use crate::runtime::load::Loader;
 use crate::runtime::reload::{self, Begun, OnLoaded, Reload, Reloader};
 use crate::runtime::status::{OnFinished, StatusReport};
@@ -33,6 +34,7 @@ pub(crate) struct Instance {
     reload: Reload,
     reloader: Reloader,
     changes: mpsc::Receiver<Apply>,
+    follow: Option<Follow>,
 }
 
 impl Instance {
@@ -67,8 +69,8 @@ impl Instance {
         if loaded.clusters().is_empty() {
             runtime.open(DEFAULT_CLUSTER).map_err(failed)?;
         }
-        let Begun { reload, reloader, changes, .. } = begun;
-        Ok(Instance { metrics, api, runtime, reload, reloader, changes })
+        let Begun { reload, reloader, changes, follow, .. } = begun;
+        Ok(Instance { metrics, api, runtime, reload, reloader, changes, follow })
     }
 
     /// The address of the HTTP surface.
@@ -78,10 +80,13 @@ impl Instance {
 
     /// Runs until `stop`, and says whether everything ended cleanly and in time. Probes and metrics answer until the end.
     pub(crate) async fn run(self, stop: &Stop) -> bool {
-        let Instance { api, runtime, reload, reloader, changes, .. } = self;
+        let Instance { api, runtime, reload, reloader, changes, follow, .. } = self;
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(api.run(ended.clone(), API_GRACE));
         tasks.spawn(reload.run(stop.graceful.clone()));
+        if let Some(follow) = follow {
+            tasks.spawn(follow.run(stop.graceful.clone()));
+        }
         match signal(SignalKind::hangup()) {
             Ok(hangups) => drop(tasks.spawn(on_hangup(hangups, reloader, stop.graceful.clone()))),
             Err(error) => warn!(%error, "SIGHUP does not reload"),

@@ -17,7 +17,7 @@ use super::signals::Stop;
 use super::terminal::Terminal;
 use crate::kafka::options::Cluster;
 use crate::kafka::tokens::Tokens;
-use crate::runtime::load::{From, Loader};
+use crate::runtime::load::Loader;
 use crate::runtime::reload::OnLoaded;
 use crate::runtime::{ClusterConfig, Config};
 use crate::settings::DEFAULT_CLUSTER;
@@ -82,9 +82,9 @@ impl RunArgs {
 
 /// Runs pipelines until a signal. Exit code 0: clean; 75: the grace ran out; 130: the second signal; 78: nothing can run.
 pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
-    let settled = load::runtime_file(global, &args.overrides(), terminal)?;
+    let mut settled = load::runtime_file(global, &args.overrides(), terminal)?;
     load::logs(&settled.settings, global, terminal)?;
-    let from = From::Folder(settled.settings.pipelines.clone());
+    let from = load::source(&mut settled.settings)?;
     let (loaded, loader) = load::pipelines(from, settled, terminal)?;
     refuse(&loaded, args)?;
     let config = config(&loaded, clusters(&loaded)?);

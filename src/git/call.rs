@@ -1,6 +1,6 @@
 //! One call of the `git` program: what it is told and what is kept from it, how long it may take, how much it may say.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const MOST_PIECE: usize = 64 << 10;
 const MOST_SAID: u64 = 16 << 10;
 /// How long what is left of a complaint is waited for when git has ended: what it started may hold the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What is said where git failed without a word.
+pub(super) const SILENT: &str = "it failed and did not say why";
 
 /// What every call is told: nothing of the repository runs, and nobody is asked.
 const TOLD: [&str; 11] = [
@@ -103,7 +106,7 @@ pub(super) struct Git {
     folder: PathBuf,
     limit: Duration,
     config: Vec<String>,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Git {
@@ -114,9 +117,20 @@ impl Git {
     }
 
     /// With another limit of time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the calls over a network will have one"))]
     pub(super) fn within(mut self, limit: Duration) -> Git {
         self.limit = limit;
+        self
+    }
+
+    /// With another setting.
+    pub(super) fn told(mut self, setting: impl Into<String>) -> Git {
+        self.config.push(setting.into());
+        self
+    }
+
+    /// With a variable.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Git {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -305,7 +319,7 @@ impl Complaint {
         let text = String::from_utf8_lossy(&text);
         let wrong = text.lines().find(|line| line.starts_with("fatal: ") || line.starts_with("error: "));
         let line = wrong.or_else(|| text.lines().rfind(|line| !line.trim().is_empty()));
-        super::commits::plain(line.unwrap_or("it failed and did not say why"), 400)
+        super::commits::plain(line.unwrap_or(SILENT), 400)
     }
 }
 

@@ -28,6 +28,11 @@ impl Facts {
         Watched::new(folder).read()
     }
 
+    /// Of files as a commit has them.
+    pub(super) fn of(head: &str, commits: Arc<ByName>) -> Facts {
+        Facts { head: head.to_owned(), commits, dirty: HashSet::new() }
+    }
+
     /// The commit that is checked out.
     pub fn head(&self) -> &str {
         &self.head

@@ -9,7 +9,9 @@ mod commits;
 mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod follow;
 mod read;
+mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ use serde::{Serialize, Serializer};
 
 pub use call::GitError;
 pub use facts::{Facts, Watched};
+pub use follow::{Entered, Following, Refused};
 pub use read::{log, text_at, tree};
 
 /// How many digits of a commit's id are shown.

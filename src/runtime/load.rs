@@ -22,6 +22,8 @@ use crate::telemetry::metrics::PipelineFacts;
 pub enum From {
     /// A folder, or one file.
     Folder(PathBuf),
+    /// A repository that is followed.
+    Git(Arc<git::Following>),
     /// Texts that do not change.
     Texts(Vec<Arc<Source>>),
 }
@@ -70,7 +72,7 @@ pub struct Loader {
     registry: Option<registry::Client>,
     plugins: Plugins,
     known: HashMap<Arc<str>, Known>,
-    /// What git knows of the folder; `None` for texts.
+    /// What git knows of the folder, where it is one.
     git: Option<git::Watched>,
     /// What was said of files that could not be read.
     unread: Vec<String>,
@@ -106,17 +108,29 @@ impl Loader {
         let plugins = plugins(&settings);
         let git = match &from {
             From::Folder(path) => Some(git::Watched::new(&folder_of(path))),
-            From::Texts(_) => None,
+            From::Git(_) | From::Texts(_) => None,
         };
         Loader { from, settings, egress, registry, plugins, known: HashMap::new(), git, unread: Vec::new() }
     }
 
+    /// The repository that is followed, where one is.
+    pub fn following(&self) -> Option<Arc<git::Following>> {
+        match &self.from {
+            From::Git(following) => Some(Arc::clone(following)),
+            From::Folder(_) | From::Texts(_) => None,
+        }
+    }
+
     /// Where changes are to be looked for: the folder of the pipelines, and those of what the files name.
     pub fn folders(&self) -> Vec<PathBuf> {
-        let From::Folder(path) = &self.from else { return Vec::new() };
         let mut folders: Vec<PathBuf> =
             self.known.values().flat_map(|known| known.inputs.folders()).map(Path::to_owned).collect();
-        folders.push(folder_of(path));
+        match &self.from {
+            From::Folder(path) => folders.push(folder_of(path)),
+            // What lies there changes when it is read, and not before.
+            From::Git(following) => folders.retain(|folder| !folder.starts_with(following.beside(""))),
+            From::Texts(_) => return Vec::new(),
+        }
         folders.extend([self.settings.schemas.clone(), self.settings.plugins.clone()]);
         folders.retain(|folder| folder.is_dir());
         folders.sort();
@@ -146,6 +160,7 @@ impl Loader {
     /// # Errors
     /// The folder cannot be read: nothing is known of what should run.
     pub fn load(&mut self) -> Result<Loading, std::io::Error> {
+        let (in_git, fault) = self.ask_git()?;
         let sources = self.sources()?;
         let mut findings = Vec::new();
         let mut before = std::mem::take(&mut self.known);
@@ -176,24 +191,40 @@ impl Loader {
             count += usize::from(known.compile(&environment, &mut findings));
         }
         diagnostic::sort(&mut findings);
-        let loading = self.settled(&files, findings, count);
+        let mut loading = self.settled(&files, findings, count, in_git.as_ref());
+        loading.broken.extend(fault);
         self.known = files.into_iter().map(|known| (Arc::from(known.source.name()), known)).collect();
         Ok(loading)
     }
 
-    fn settled(&mut self, files: &[Known], findings: Vec<Diagnostic>, compiled: usize) -> Loading {
+    /// What git knows of the files, and what keeps newer ones away. A followed repository is at its newest commit from here on.
+    fn ask_git(&mut self) -> Result<(Option<git::Facts>, Option<Broken>), std::io::Error> {
+        let From::Git(following) = &self.from else {
+            return Ok((self.git.as_mut().and_then(git::Watched::read), None));
+        };
+        let git::Entered { facts, fault } = following.enter()?;
+        let fault = fault.map(|why| Broken { file: following.shown().into(), why });
+        Ok((Some(facts), fault))
+    }
+
+    fn settled(
+        &self,
+        files: &[Known],
+        findings: Vec<Diagnostic>,
+        compiled: usize,
+        in_git: Option<&git::Facts>,
+    ) -> Loading {
         let mut errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.is_error()).collect();
         errors.dedup_by(|next, first| Arc::ptr_eq(&next.primary.source, &first.primary.source));
         let is_broken =
             |source: &Arc<Source>| errors.iter().any(|error| Arc::ptr_eq(&error.primary.source, source));
-        let in_git = self.git.as_mut().and_then(git::Watched::read);
         let pipelines = files.iter().filter(|known| !is_broken(&known.source)).filter_map(|known| {
             let (spec, compiled) = (known.file.spec.as_ref()?, known.compiled.as_ref()?);
             let is_taken =
                 self.settings.run_labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value));
             is_taken.then(|| {
                 let name = Path::new(known.source.name()).file_name().and_then(|name| name.to_str());
-                let standing = in_git.as_ref().zip(name).map(|(facts, name)| Arc::new(facts.standing(name)));
+                let standing = in_git.zip(name).map(|(facts, name)| Arc::new(facts.standing(name)));
                 compiled.plan.stages.iter().for_each(|stage| stage.in_git.set(standing.clone()));
                 Loadable {
                     plan: Arc::clone(&compiled.plan),
@@ -204,9 +235,13 @@ impl Loader {
             })
         });
         let pipelines = pipelines.collect();
+        let commit = match (&self.from, in_git) {
+            (From::Git(_), Some(facts)) => format!(" (commit {})", facts.head().get(..7).unwrap_or_default()),
+            _ => String::new(),
+        };
         let broken = errors.into_iter().map(|error| Broken {
             file: Arc::from(error.primary.source.name()),
-            why: diagnostic::short(error).trim_end().to_owned(),
+            why: format!("{}{commit}", diagnostic::short(error).trim_end()),
         });
         Loading { pipelines, broken: broken.collect(), findings, compiled }
     }
@@ -215,6 +250,10 @@ impl Loader {
         Ok(match &self.from {
             From::Texts(texts) => texts.iter().map(|text| Ok(Arc::clone(text))).collect(),
             From::Folder(folder) => files::pipelines(folder)?,
+            From::Git(following) => {
+                let read = files::pipelines(&following.folder())?;
+                read.into_iter().map(|file| named(file, following)).collect()
+            }
         })
     }
 }
@@ -239,6 +278,18 @@ impl Known {
         self.compiled = plan.map(|plan| Compiled { plan: Arc::new(plan), findings: found });
         self.inputs = inputs;
         true
+    }
+}
+
+/// A file under its name in the repository, where its reader would look for it.
+fn named(file: files::ReadFile, following: &git::Following) -> files::ReadFile {
+    let named = |source: &Source| Source::new(following.name(Path::new(source.name())), source.text());
+    match file {
+        Ok(source) => Ok(named(&source)),
+        Err(mut finding) => {
+            finding.primary.source = named(&finding.primary.source);
+            Err(finding)
+        }
     }
 }
 

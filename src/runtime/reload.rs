@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Apply;
 use super::change::{self, Action, Change, Wanted};
+use super::follow::{Follow, Request};
 use super::load::{Broken, Loader, Loading};
 use crate::plan::Revision;
 use crate::telemetry::clock;
@@ -39,7 +40,7 @@ pub struct Reloaded {
 
 /// Asks for a reload. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Reloader(mpsc::Sender<oneshot::Sender<Reloaded>>);
+pub struct Reloader(mpsc::Sender<Request>);
 
 impl Reloader {
     /// One that nobody hears.
@@ -63,7 +64,7 @@ pub type OnLoaded = Box<dyn FnMut(&Loading) + Send>;
 pub struct Reload {
     loader: Loader,
     wanted: BTreeMap<String, Wanted>,
-    requests: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+    requests: mpsc::Receiver<Request>,
     apply: mpsc::Sender<Apply>,
     on_loaded: OnLoaded,
     metrics: Arc<Metrics>,
@@ -88,17 +89,23 @@ pub struct Begun {
     pub reloader: Reloader,
     /// What is to be applied then.
     pub changes: mpsc::Receiver<Apply>,
+    /// Asks the repository that is followed, where one is.
+    pub follow: Option<Follow>,
 }
 
 /// Begins with what was loaded first.
 pub fn begin(loader: Loader, first: &Loading, metrics: &Arc<Metrics>, on_loaded: OnLoaded) -> Begun {
     let (wanted, broken) = change::settle(&BTreeMap::new(), first);
     metrics.config_read(first.broken.is_empty() && broken.is_empty(), clock::wall());
-    let (ask, requests) = mpsc::channel(QUEUE);
+    let (mut ask, requests) = mpsc::channel(QUEUE);
+    let follow = loader.following().map(|following| {
+        let (asked, requests) = mpsc::channel(QUEUE);
+        Follow { following, requests, reads: std::mem::replace(&mut ask, asked) }
+    });
     let (apply, changes) = mpsc::channel(1);
     let reload =
         Reload { loader, wanted: wanted.clone(), requests, apply, on_loaded, metrics: Arc::clone(metrics) };
-    Begun { wanted, broken, reload, reloader: Reloader(ask), changes }
+    Begun { wanted, broken, reload, reloader: Reloader(ask), changes, follow }
 }
 
 impl Reload {

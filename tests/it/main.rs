@@ -16,6 +16,7 @@ mod support;
 mod rig;
 mod delivery;
 mod reload;
+mod git;
 mod restarts;
 mod retries;
 mod narrow;
