@@ -3,6 +3,7 @@
 //! The modules in reading order. `flow` is where a record lives: start there.
 
 pub mod settings;
+pub mod git;
 pub mod spec;
 pub mod plan;
 pub mod event;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::git::Commit;
 use crate::plan::Revision;
 use crate::runtime::change::Change;
 use crate::runtime::history::{Kept, Line};
@@ -26,6 +27,10 @@ pub struct ChangeAnswer {
     pub from: Option<String>,
     /// The revision after, 7 digits.
     pub to: Option<String>,
+    /// The commit that changed its file last, and whether the file differs from it; null where git does not know.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub commit: Option<serde_json::Value>,
 }
 
 impl From<&Change> for ChangeAnswer {
@@ -37,6 +42,7 @@ impl From<&Change> for ChangeAnswer {
             why: change.why.clone(),
             from: short(&change.from),
             to: short(&change.to),
+            commit: change.standing.as_deref().and_then(|standing| serde_json::to_value(standing).ok()),
         }
     }
 }
@@ -286,12 +292,13 @@ impl RepinnedAnswer {
 
 impl RevisionAnswer {
     pub(super) fn of(kept: &Kept, running: bool) -> RevisionAnswer {
+        let commit = |of: fn(&Commit) -> &String| kept.commit.as_ref().map(of).cloned().unwrap_or_default();
         RevisionAnswer {
             revision: (*kept.revision).to_owned(),
             running,
-            commit: kept.commit.clone(),
-            author: kept.author.clone(),
-            subject: kept.subject.clone(),
+            commit: commit(|commit| &commit.id),
+            author: commit(|commit| &commit.author),
+            subject: commit(|commit| &commit.subject),
             file: kept.file.clone(),
             at: time(kept.at),
         }

@@ -66,7 +66,8 @@ fn components(report: &StatusReport) -> Value {
         .iter()
         .map(|p| {
             let holds: Vec<Value> = p.stages.iter().flat_map(holds).collect();
-            let body = json!({ "health": p.health.as_str(), "revision": p.revision, "holds": holds });
+            let commit = p.commit.as_ref().map(ToString::to_string);
+            let body = json!({ "health": p.health.as_str(), "revision": p.revision, "commit": commit, "holds": holds });
             (p.pipeline.clone(), body)
         })
         .collect();

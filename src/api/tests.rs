@@ -73,6 +73,7 @@ fn failing() -> StatusReport {
         why: None,
         pipeline: "order-billing".into(),
         revision: "5b1e20c".into(),
+        commit: None,
         health: Health::Failing,
         stages: vec![stage],
     };

@@ -49,7 +49,13 @@ pub(super) fn dev(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> R
     let named = || brokers.iter().map(|(name, embedded)| (*name, embedded));
     banner(named(), global, terminal)?;
     let config = run::config(&loaded, config(named()));
-    run::block_on(run::until_stopped(config, &loaded, loader, run::Keep::Passing, terminal.err_color))?
+    run::block_on(run::until_stopped(
+        config,
+        &loaded,
+        loader,
+        (run::Keep::Passing, args.run.allow_empty),
+        terminal.err_color,
+    ))?
 }
 
 /// An embedded broker that has these topics.

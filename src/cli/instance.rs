@@ -15,6 +15,7 @@ use super::exit::{CliError, Exit};
 use super::load::Loaded;
 use super::signals::Stop;
 use crate::api::{self, Api, Surface};
+use crate::runtime::follow::Follow;
 use crate::runtime::history::History;
 use crate::runtime::load::Loader;
 use crate::runtime::reload::{self, Begin, Begun, OnLoaded, Reload, Reloader};
@@ -34,6 +35,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) loader: Loader,
     /// What has run, and what is pinned.
     pub(crate) history: History,
+    /// Whether it runs although no pipeline can.
+    pub(crate) allow_empty: bool,
     /// Who is told what a reload has found.
     pub(crate) on_loaded: OnLoaded,
     /// Who is told of finished records.
@@ -48,17 +51,24 @@ pub(crate) struct Instance {
     reload: Reload,
     reloader: Reloader,
     changes: mpsc::Receiver<Apply>,
+    follow: Option<Follow>,
 }
 
 impl Instance {
     /// Binds the address, then starts the stages. Inside of a tokio runtime.
     pub(crate) async fn start(parts: Parts<'_>, stop: &Stop) -> Result<Instance, CliError> {
-        let Parts { config, loaded, loader, history, on_loaded, on_finished } = parts;
+        let Parts { config, loaded, loader, history, allow_empty, on_loaded, on_finished } = parts;
         let metrics = Metrics::new();
         let history_shown = history.clone();
         let instance = &loaded.settings.instance;
         let begin = Begin { loader, first: &loaded.first, history, instance, metrics: &metrics, on_loaded };
         let begun = reload::begin(begin).await.map_err(|error| super::store::failed(&error))?;
+        // What is pinned runs although its file is broken.
+        if begun.settled.wanted.is_empty() && !allow_empty {
+            let folder = loaded.settings.pipelines.display();
+            let why = format!("no pipeline of {folder} can run; --allow-empty runs all the same");
+            return Err(CliError::new(Exit::BadConfig, why));
+        }
         let mut runtime = Runtime::new(config, &metrics, on_finished);
         let (reporter, stopping) = (runtime.reporter(), stop.graceful.clone());
         let embedded = loaded.registry.as_ref().and_then(|registry| registry.embedded.as_ref());
@@ -81,8 +91,8 @@ impl Instance {
         if loaded.clusters().is_empty() {
             runtime.open(DEFAULT_CLUSTER).map_err(failed)?;
         }
-        let Begun { reload, reloader, changes, .. } = begun;
-        Ok(Instance { metrics, api, runtime, reload, reloader, changes })
+        let Begun { reload, reloader, changes, follow, .. } = begun;
+        Ok(Instance { metrics, api, runtime, reload, reloader, changes, follow })
     }
 
     /// The address of the HTTP surface.
@@ -92,10 +102,13 @@ impl Instance {
 
     /// Runs until `stop`, and says whether everything ended cleanly and in time. Probes and metrics answer until the end.
     pub(crate) async fn run(self, stop: &Stop) -> bool {
-        let Instance { api, runtime, reload, reloader, changes, .. } = self;
+        let Instance { api, runtime, reload, reloader, changes, follow, .. } = self;
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         tasks.spawn(api.run(ended.clone(), API_GRACE));
         tasks.spawn(reload.run(runtime.reporter(), stop.graceful.clone()));
+        if let Some(follow) = follow {
+            tasks.spawn(follow.run(stop.graceful.clone()));
+        }
         match signal(SignalKind::hangup()) {
             Ok(hangups) => drop(tasks.spawn(on_hangup(hangups, reloader, stop.graceful.clone()))),
             Err(error) => warn!(%error, "SIGHUP does not reload"),

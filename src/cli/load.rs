@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use super::Global;
 use super::exit::{CliError, Exit};
 use super::registry::{self, Registry};
 use super::terminal::Terminal;
+use crate::git::{Following, Refused};
 use crate::handler::Problem;
 use crate::handler::egress::Egress;
 use crate::handler::webhook::{Auth, TokenSource};
@@ -24,6 +25,8 @@ use crate::telemetry::logs::{Format, Logs};
 
 /// The runtime file that is read where none is named.
 const RUNTIME_FILE: &str = "weir.yaml";
+/// Where copies of followed repositories are kept.
+const COPIES: &str = ".weir/git";
 /// The variable that sets the log filter.
 const LOG_FILTER: &str = "WEIR_LOG";
 /// What is wrong with the `egress` block.
@@ -108,6 +111,36 @@ pub(crate) fn logs(settings: &Settings, global: &Global, terminal: &Terminal) ->
     let format = if settings.log_json { Format::Json } else { Format::Text };
     Logs { format, filter, color: terminal.err_color }.init()?;
     Ok(())
+}
+
+/// Where pipelines come from. Where a repository is followed, its newest commit is here when this returns, and its folders of
+/// schemas and plugins stand in for those of the same name here.
+pub(crate) fn source(settings: &mut Settings) -> Result<From, CliError> {
+    let Some(followed) = settings.followed.clone() else {
+        return Ok(From::Folder(settings.pipelines.clone()));
+    };
+    let is_inside = |folder: &&PathBuf| {
+        folder.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    };
+    let beside = [&settings.schemas, &settings.plugins];
+    let beside: Vec<String> =
+        beside.into_iter().filter(is_inside).map(|folder| folder.display().to_string()).collect();
+    let name = format!("{} {}", followed.shown, followed.reference);
+    let following = Following::begin(followed, FilePath::new(COPIES), &settings.instance, &beside);
+    let following = following.map_err(|refused| {
+        let exit = match refused {
+            Refused::Unreachable(_) => Exit::Unreachable,
+            Refused::Unusable(_) => Exit::BadConfig,
+        };
+        CliError::new(exit, format!("following {name}: {refused}"))
+    })?;
+    for folder in [&mut settings.schemas, &mut settings.plugins] {
+        let written = folder.display().to_string();
+        if beside.contains(&written) && following.beside(&written).is_dir() {
+            *folder = following.beside(&written);
+        }
+    }
+    Ok(From::Git(Arc::new(following)))
 }
 
 /// Reads, checks and compiles pipeline files, and prints what is wrong with them; also gives what reads them again.

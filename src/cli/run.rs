@@ -18,7 +18,7 @@ use super::store;
 use super::terminal::Terminal;
 use crate::kafka::options::Cluster;
 use crate::kafka::tokens::Tokens;
-use crate::runtime::load::{From, Loader};
+use crate::runtime::load::Loader;
 use crate::runtime::reload::OnLoaded;
 use crate::runtime::{ClusterConfig, Config};
 use crate::settings::DEFAULT_CLUSTER;
@@ -83,13 +83,13 @@ impl RunArgs {
 
 /// Runs pipelines until a signal. Exit code 0: clean; 75: the grace ran out; 130: the second signal; 78: nothing can run.
 pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
-    let settled = load::runtime_file(global, &args.overrides(), terminal)?;
+    let mut settled = load::runtime_file(global, &args.overrides(), terminal)?;
     load::logs(&settled.settings, global, terminal)?;
-    let from = From::Folder(settled.settings.pipelines.clone());
+    let from = load::source(&mut settled.settings)?;
     let (loaded, loader) = load::pipelines(from, settled, terminal)?;
     refuse(&loaded, args)?;
     let config = config(&loaded, clusters(&loaded)?);
-    block_on(until_stopped(config, &loaded, loader, Keep::InStore, terminal.err_color))?
+    block_on(until_stopped(config, &loaded, loader, (Keep::InStore, args.allow_empty), terminal.err_color))?
 }
 
 /// How the clusters are reached that weir.yaml names; those that pipelines use must be among them, or any if none does.
@@ -122,16 +122,12 @@ fn clusters(loaded: &Loaded) -> Result<BTreeMap<String, ClusterConfig>, CliError
     Ok(configs.collect())
 }
 
-/// Nothing to run, or not everything where `--strict` asks for it.
+/// Not everything can run, where `--strict` asks for it.
 pub(super) fn refuse(loaded: &Loaded, args: &RunArgs) -> Result<(), CliError> {
     let count = loaded.first.broken.len();
     let bad = |message: String| Err(CliError::new(Exit::BadConfig, message));
     if args.strict && count > 0 {
         return bad(format!("{count} of the pipeline files have errors, and --strict is set"));
-    }
-    if loaded.first.pipelines.is_empty() && !args.allow_empty {
-        let folder = loaded.settings.pipelines.display();
-        return bad(format!("no pipeline of {folder} can run; --allow-empty runs all the same"));
     }
     Ok(())
 }
@@ -181,7 +177,7 @@ pub(super) async fn until_stopped(
     config: Config,
     loaded: &Loaded,
     loader: Loader,
-    keep: Keep,
+    (keep, allow_empty): (Keep, bool),
     color: bool,
 ) -> Result<Exit, CliError> {
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
@@ -191,7 +187,7 @@ pub(super) async fn until_stopped(
         Keep::Passing => store::passing().await?,
     };
     let on_loaded = on_loaded(loaded, color);
-    let parts = Parts { config, loaded, loader, history, on_loaded, on_finished: None };
+    let parts = Parts { config, loaded, loader, history, allow_empty, on_loaded, on_finished: None };
     let instance = Instance::start(parts, &stop).await?;
     info!(
         instance = loaded.settings.instance,

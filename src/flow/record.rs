@@ -499,11 +499,12 @@ impl Turn<'_> {
         let endpoint =
             stage.handler.as_ref().and_then(|handler| handler.endpoint(event, event_id.as_deref()));
         let id = webhook_id(&event.origin, &stage.identity, 0);
+        let commit = stage.in_git.get().map(|standing| standing.id());
         let facts = dead_letter::Facts {
             pipeline: &stage.pipeline,
             stage: &stage.service,
             revision: stage.revision.short(),
-            commit: None,
+            commit: commit.as_deref(),
             event_id: event_id.as_deref(),
             webhook_id: &id,
             replays: 0,

@@ -9,7 +9,7 @@ use super::pattern::Pattern;
 use super::place;
 use super::priority::Priority;
 use super::schema::{Asked, Publishes};
-use super::stage::{DeadLetters, Plan, Revision, Source, Stage, Start};
+use super::stage::{DeadLetters, InGit, Plan, Revision, Source, Stage, Start};
 use crate::codec::{Codec, Format};
 use crate::deliver::breaker::Numbers;
 use crate::deliver::{judge, retry};
@@ -222,6 +222,7 @@ impl Compiler<'_, '_> {
             pipeline,
             stage: name.map(str::to_owned),
             revision: self.revision.clone(),
+            in_git: InGit::default(),
             priority: priority?,
             paused: self.spec.paused,
             order: written.order.unwrap_or_default(),

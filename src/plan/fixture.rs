@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DeadLetters, OnOutOfRange, OnTombstone, Order, Revision, Source, Stage, Start};
+use super::{DeadLetters, InGit, OnOutOfRange, OnTombstone, Order, Revision, Source, Stage, Start};
 use crate::codec::{Codec, Wide};
 use crate::deliver::{judge, retry};
 use crate::handler::Handler;
@@ -19,6 +19,7 @@ pub(crate) fn stage(handler: Option<Arc<dyn Handler>>) -> Stage {
         pipeline: "orders".into(),
         stage: None,
         revision: Revision::of(""),
+        in_git: InGit::default(),
         source: Source {
             cluster: crate::settings::DEFAULT_CLUSTER.into(),
             topics: vec!["in".into()],

@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Codec, Wide};
 use crate::deliver::breaker::Numbers;
 use crate::deliver::judge::Policy;
 use crate::event::Event;
+use crate::git::Standing;
 use crate::handler::Handler;
 use crate::plan::expr::Surroundings;
 use crate::plan::{Pattern, Priority};
@@ -73,6 +75,23 @@ impl fmt::Debug for Revision {
     }
 }
 
+/// How a stage's file stands in git, as it was when the files were read last. The one thing of a stage that may change while it
+/// runs: the same content can be committed, and nothing is swapped for that.
+#[derive(Debug, Default)]
+pub struct InGit(ArcSwapOption<Standing>);
+
+impl InGit {
+    /// `None` where git does not know the file.
+    pub fn get(&self) -> Option<Arc<Standing>> {
+        self.0.load_full()
+    }
+
+    /// It stands like this now.
+    pub fn set(&self, standing: Option<Arc<Standing>>) {
+        self.0.store(standing);
+    }
+}
+
 /// A stage.
 #[derive(Debug)]
 pub struct Stage {
@@ -86,6 +105,8 @@ pub struct Stage {
     pub stage: Option<String>,
     /// Which content of the file this is.
     pub revision: Revision,
+    /// How the file stands in git.
+    pub in_git: InGit,
     /// Which records are worked on first; `None`: all are alike.
     pub priority: Option<Priority>,
     /// Whether the file says `paused`.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::history::Pin;
 use super::load::{Broken, Loadable};
-use crate::plan::{Revision, Stage};
+use crate::plan::{Revision, Stage, Standing};
 
 pub use settle::{Files, Gone, Renamed, Settled, settle};
 
@@ -66,12 +66,15 @@ pub struct Change {
     pub from: Option<Revision>,
     /// The revision that it has now; `None` for one that stops, waits or is broken.
     pub to: Option<Revision>,
+    /// How the file of that revision stands in git, where git knows.
+    pub standing: Option<Arc<Standing>>,
 }
 
 impl Change {
     /// A pipeline or a file of which nothing new runs: one that is broken, or waits.
     pub fn not_run(name: &str, action: Action, why: &str) -> Change {
-        Change { name: name.to_owned(), action, why: why.to_owned(), from: None, to: None }
+        let (from, to, standing) = (None, None, None);
+        Change { name: name.to_owned(), action, why: why.to_owned(), from, to, standing }
     }
 }
 
@@ -128,6 +131,7 @@ pub fn changes(before: &BTreeMap<&str, &Arc<Stage>>, after: &BTreeMap<&str, &Arc
             why: why.to_owned(),
             from: old.map(revision),
             to: new.map(revision),
+            standing: new.and_then(|stage| stage.in_git.get()),
         }
     };
     names.into_iter().map(one).collect()

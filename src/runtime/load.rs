@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::change::Pinned;
 use super::history::{Kept, Pin};
+use crate::git;
 use crate::handler::egress::Egress;
-use crate::plan::{self, Plan, check::Given};
+use crate::plan::{self, Plan, Standing, check::Given};
 use crate::plugin::{Grant, Plugins};
 use crate::registry;
 use crate::settings::{Inputs, Settings, noted};
@@ -23,6 +24,8 @@ use crate::telemetry::metrics::PipelineFacts;
 pub enum From {
     /// A folder, or one file.
     Folder(PathBuf),
+    /// A repository that is followed.
+    Git(Arc<git::Following>),
     /// Texts that do not change.
     Texts(Vec<Arc<Source>>),
 }
@@ -36,6 +39,8 @@ pub struct Loadable {
     pub facts: PipelineFacts,
     /// The file that it is in.
     pub file: Arc<str>,
+    /// How that file stands in git; `None` where git does not know.
+    pub standing: Option<Arc<Standing>>,
     /// The file as it was read.
     pub read: Arc<PipelineFile>,
 }
@@ -85,6 +90,8 @@ pub struct Loader {
     known: HashMap<Arc<str>, Known>,
     /// What is pinned, by pipeline.
     pinned: HashMap<String, Known>,
+    /// What git knows of the folder, where it is one.
+    git: Option<git::Watched>,
     /// What was said of files that could not be read.
     unread: Vec<String>,
 }
@@ -117,6 +124,10 @@ impl Loader {
         registry: Option<registry::Client>,
     ) -> Loader {
         let plugins = plugins(&settings);
+        let git = match &from {
+            From::Folder(path) => Some(git::Watched::new(&folder_of(path))),
+            From::Git(_) | From::Texts(_) => None,
+        };
         Loader {
             from,
             settings,
@@ -125,16 +136,29 @@ impl Loader {
             plugins,
             known: HashMap::new(),
             pinned: HashMap::new(),
+            git,
             unread: Vec::new(),
+        }
+    }
+
+    /// The repository that is followed, where one is.
+    pub fn following(&self) -> Option<Arc<git::Following>> {
+        match &self.from {
+            From::Git(following) => Some(Arc::clone(following)),
+            From::Folder(_) | From::Texts(_) => None,
         }
     }
 
     /// Where changes are to be looked for: the folder of the pipelines, and those of what the files name.
     pub fn folders(&self) -> Vec<PathBuf> {
-        let From::Folder(path) = &self.from else { return Vec::new() };
         let mut folders: Vec<PathBuf> =
             self.known.values().flat_map(|known| known.inputs.folders()).map(Path::to_owned).collect();
-        folders.push(if path.is_dir() { path.clone() } else { parent(path) });
+        match &self.from {
+            From::Folder(path) => folders.push(folder_of(path)),
+            // What lies there changes when it is read, and not before.
+            From::Git(following) => folders.retain(|folder| !folder.starts_with(following.beside(""))),
+            From::Texts(_) => return Vec::new(),
+        }
         folders.extend([self.settings.schemas.clone(), self.settings.plugins.clone()]);
         folders.retain(|folder| folder.is_dir());
         folders.sort();
@@ -142,8 +166,11 @@ impl Loader {
         folders
     }
 
-    /// Whether nothing that was read has another content now, and no file has come or gone.
+    /// Whether nothing that was read has another content or another commit now, and no file has come or gone.
     pub fn is_up_to_date(&self) -> bool {
+        if self.git.as_ref().is_some_and(|git| !git.is_unchanged()) {
+            return false;
+        }
         let Ok(sources) = self.sources() else { return false };
         let unread = sources.iter().filter_map(|source| source.as_ref().err());
         let read: Vec<&Arc<Source>> = sources.iter().filter_map(|source| source.as_ref().ok()).collect();
@@ -162,6 +189,7 @@ impl Loader {
     /// # Errors
     /// The folder cannot be read: nothing is known of what should run.
     pub fn load(&mut self) -> Result<Loading, std::io::Error> {
+        let (in_git, fault) = self.ask_git()?;
         let sources = self.sources()?;
         let mut findings = Vec::new();
         let mut before = std::mem::take(&mut self.known);
@@ -185,12 +213,29 @@ impl Loader {
             count += usize::from(known.compile(&self.environment(), &mut findings));
         }
         diagnostic::sort(&mut findings);
-        let loading = self.settled(&files, findings, count);
+        let mut loading = self.settled(&files, findings, count, in_git.as_ref());
+        loading.broken.extend(fault);
         self.known = files.into_iter().map(|known| (Arc::from(known.source.name()), known)).collect();
         Ok(loading)
     }
 
-    fn settled(&self, files: &[Known], findings: Vec<Diagnostic>, compiled: usize) -> Loading {
+    /// What git knows of the files, and what keeps newer ones away. A followed repository is at its newest commit from here on.
+    fn ask_git(&mut self) -> Result<(Option<git::Facts>, Option<Broken>), std::io::Error> {
+        let From::Git(following) = &self.from else {
+            return Ok((self.git.as_mut().and_then(git::Watched::read), None));
+        };
+        let git::Entered { facts, fault } = following.enter()?;
+        let fault = fault.map(|why| Broken { file: following.shown().into(), why });
+        Ok((Some(facts), fault))
+    }
+
+    fn settled(
+        &self,
+        files: &[Known],
+        findings: Vec<Diagnostic>,
+        compiled: usize,
+        in_git: Option<&git::Facts>,
+    ) -> Loading {
         let mut errors: Vec<&Diagnostic> = findings.iter().filter(|finding| finding.is_error()).collect();
         errors.dedup_by(|next, first| Arc::ptr_eq(&next.primary.source, &first.primary.source));
         let is_broken =
@@ -199,12 +244,20 @@ impl Loader {
             let (spec, compiled) = (known.file.spec.as_ref()?, known.compiled.as_ref()?);
             let is_taken =
                 self.settings.run_labels.iter().all(|(name, value)| spec.labels.get(name) == Some(value));
-            is_taken.then(|| known.loadable(spec, &compiled.plan))
+            is_taken.then(|| {
+                let name = Path::new(known.source.name()).file_name().and_then(|name| name.to_str());
+                let standing = in_git.zip(name).map(|(facts, name)| Arc::new(facts.standing(name)));
+                known.loadable(spec, &compiled.plan, standing)
+            })
         });
         let pipelines = pipelines.collect();
+        let commit = match (&self.from, in_git) {
+            (From::Git(_), Some(facts)) => format!(" (commit {})", facts.head().get(..7).unwrap_or_default()),
+            _ => String::new(),
+        };
         let broken = errors.into_iter().map(|error| Broken {
             file: Arc::from(error.primary.source.name()),
-            why: diagnostic::short(error).trim_end().to_owned(),
+            why: format!("{}{commit}", diagnostic::short(error).trim_end()),
         });
         Loading { pipelines, broken: broken.collect(), findings, compiled }
     }
@@ -237,9 +290,10 @@ impl Loader {
             |finding: &&Diagnostic| finding.is_error() && Arc::ptr_eq(&finding.primary.source, &known.source);
         let loadable = known.file.spec.as_ref().zip(known.compiled.as_ref());
         match (findings.iter().find(own), loadable) {
-            (None, Some((spec, compiled))) => {
-                Ok(Loadable { file: kept.file.as_str().into(), ..known.loadable(spec, &compiled.plan) })
-            }
+            (None, Some((spec, compiled))) => Ok(Loadable {
+                file: kept.file.as_str().into(),
+                ..known.loadable(spec, &compiled.plan, kept.standing())
+            }),
             (Some(error), _) => Err(diagnostic::short(error).trim_end().to_owned()),
             (None, None) => Err(format!("{}: it cannot be compiled", known.source.name())),
         }
@@ -276,6 +330,10 @@ impl Loader {
         Ok(match &self.from {
             From::Texts(texts) => texts.iter().map(|text| Ok(Arc::clone(text))).collect(),
             From::Folder(folder) => files::pipelines(folder)?,
+            From::Git(following) => {
+                let read = files::pipelines(&following.folder())?;
+                read.into_iter().map(|file| named(file, following)).collect()
+            }
         })
     }
 }
@@ -287,9 +345,15 @@ impl Known {
         Known { source, file, parsed, compiled: None, inputs: Inputs::default() }
     }
 
-    fn loadable(&self, spec: &Pipeline, plan: &Arc<Plan>) -> Loadable {
-        let file = Arc::from(self.source.name());
-        Loadable { plan: Arc::clone(plan), facts: facts(spec, plan), file, read: Arc::clone(&self.file) }
+    fn loadable(&self, spec: &Pipeline, plan: &Arc<Plan>, standing: Option<Arc<Standing>>) -> Loadable {
+        plan.stages.iter().for_each(|stage| stage.in_git.set(standing.clone()));
+        Loadable {
+            plan: Arc::clone(plan),
+            facts: facts(spec, plan, standing.as_deref()),
+            file: Arc::from(self.source.name()),
+            standing,
+            read: Arc::clone(&self.file),
+        }
     }
 
     /// Compiles it where it, or what it names, has changed; whether it had to be.
@@ -308,6 +372,18 @@ impl Known {
     }
 }
 
+/// A file under its name in the repository, where its reader would look for it.
+fn named(file: files::ReadFile, following: &git::Following) -> files::ReadFile {
+    let named = |source: &Source| Source::new(following.name(Path::new(source.name())), source.text());
+    match file {
+        Ok(source) => Ok(named(&source)),
+        Err(mut finding) => {
+            finding.primary.source = named(&finding.primary.source);
+            Err(finding)
+        }
+    }
+}
+
 /// Where plugins come from.
 pub fn plugins(settings: &Settings) -> Plugins {
     let grants = settings.plugin_grants.iter();
@@ -319,12 +395,17 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-fn facts(spec: &Pipeline, plan: &Plan) -> PipelineFacts {
+/// The folder itself, or that of a single file.
+fn folder_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.to_owned() } else { parent(path) }
+}
+
+fn facts(spec: &Pipeline, plan: &Plan, standing: Option<&Standing>) -> PipelineFacts {
     let slo = spec.slo.as_ref();
     PipelineFacts {
         owner: spec.owner.clone().unwrap_or_default(),
         revision: plan.revision.short().to_owned(),
-        commit: String::new(),
+        commit: standing.map(ToString::to_string).unwrap_or_default(),
         delivery: match spec.delivery {
             Delivery::AtLeastOnce => "at_least_once".to_owned(),
         },
@@ -426,5 +507,39 @@ mod tests {
         assert_eq!(names(&loading), ["avro", "b"], "{:?}", loading.broken);
         fs::rename(at("pipelines"), at("away")).unwrap();
         assert!(loader.load().is_err());
+    }
+
+    #[test]
+    fn a_commit_of_the_same_content_shows_and_changes_nothing() {
+        let repository = git::fixture::Repository::new();
+        let text = |name: &str| format!("pipeline: {name}\nsource: t-{name}\nhandler: log\n");
+        let one = repository.commit("a.yaml", &text("a"), "a");
+        std::os::unix::fs::symlink("flows", repository.0.path().join("pipelines")).unwrap();
+        let mut loader = loader(repository.0.path());
+        let shown = |loading: &Loading| -> Vec<String> {
+            let one = |one: &Loadable| {
+                let running = one.plan.stages[0].in_git.get().map(|standing| standing.to_string());
+                assert_eq!(running, Some(one.facts.commit.clone()), "what dead letters say");
+                one.facts.commit.clone()
+            };
+            loading.pipelines.iter().map(one).collect()
+        };
+        let first = loader.load().unwrap();
+        assert_eq!(shown(&first), [&one[..7]]);
+        repository.write("b.yaml", &text("b"));
+        let dirty = loader.load().unwrap();
+        assert_eq!(shown(&dirty), [&one[..7], "uncommitted"]);
+        assert!(loader.is_up_to_date());
+        let two = repository.commit("b.yaml", &text("b"), "b");
+        assert!(!loader.is_up_to_date(), "it is committed now");
+        let committed = loader.load().unwrap();
+        assert_eq!(
+            (committed.compiled, shown(&committed)),
+            (0, vec![one[..7].to_owned(), two[..7].to_owned()])
+        );
+        assert!(Arc::ptr_eq(&committed.pipelines[1].plan, &dirty.pipelines[1].plan));
+        assert!(loader.is_up_to_date());
+        let standing = committed.pipelines[1].standing.as_ref().unwrap();
+        assert_eq!((standing.commit.as_ref().unwrap().subject.as_str(), standing.dirty), ("b", false));
     }
 }

@@ -4,6 +4,7 @@
 pub mod change;
 mod cluster;
 mod dlq;
+pub mod follow;
 pub mod history;
 pub mod load;
 mod memory;

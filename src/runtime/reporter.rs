@@ -11,7 +11,7 @@ use super::history::Pin;
 use super::status::{Counts, Hold, PartitionStatus, PipelineStatus, StageStatus, StatusReport, Sync};
 use super::watch::Seen;
 use crate::flow::engine::{Engine, Outputs};
-use crate::plan::{Revision, Stage};
+use crate::plan::{Revision, Stage, Standing};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{PipelineMetrics, StageMetrics};
 
@@ -45,6 +45,8 @@ pub(super) struct ShownStage {
 pub(super) struct ShownPipeline {
     /// What it runs, or will as soon as what is being drained is gone.
     pub(super) revision: Revision,
+    /// How its file stands in git.
+    pub(super) standing: Option<Arc<Standing>>,
     /// Why its file cannot run as it is now.
     pub(super) broken: Option<String>,
     /// What holds it at an older revision.
@@ -73,6 +75,7 @@ impl Reporter {
             let status = PipelineStatus {
                 pipeline: name.clone(),
                 revision: pipeline.revision.short().to_owned(),
+                commit: pipeline.standing.as_deref().cloned(),
                 sync,
                 why: pipeline.broken.clone().or_else(|| pipeline.pin.as_ref().map(pinned)),
                 health: if pipeline.waits { Health::Starting } else { Health::Healthy },
@@ -85,6 +88,7 @@ impl Reporter {
             let pipeline = pipelines.entry(&stage.plan.pipeline).or_insert_with(|| PipelineStatus {
                 pipeline: stage.plan.pipeline.clone(),
                 revision: stage.plan.revision.short().to_owned(),
+                commit: stage.plan.in_git.get().as_deref().cloned(),
                 sync: Sync::OutOfSync,
                 why: None,
                 health: status.health,
@@ -97,6 +101,7 @@ impl Reporter {
             let status = PipelineStatus {
                 pipeline: waits.pipeline.clone(),
                 revision: waits.revision.short().to_owned(),
+                commit: None,
                 sync: Sync::Renamed,
                 why: Some(waits.why.clone()),
                 health: Health::Stopped,

@@ -270,7 +270,16 @@ impl Stages {
         })?;
         cluster.watch(&running);
         let source = &stage.source;
-        info!(stage = service, cluster = source.cluster, group = source.group, topics = ?source.topics, "started");
+        let commit = stage.in_git.get().map(|standing| standing.to_string());
+        info!(
+            stage = service,
+            revision = %stage.revision,
+            commit,
+            cluster = source.cluster,
+            group = source.group,
+            topics = ?source.topics,
+            "started"
+        );
         if let Some(slot) = self.slots.get_mut(service) {
             slot.now = Now::Runs(running);
         }
@@ -352,6 +361,7 @@ impl Stages {
             };
             let shown = ShownPipeline {
                 revision: one.pipeline.plan.revision.clone(),
+                standing: one.pipeline.standing.clone(),
                 broken: one.broken.clone(),
                 pin: one.pin.clone(),
                 waits: one.pipeline.plan.stages.iter().any(lacks),

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 pub use crate::flow::report::{Finished, OnFinished};
 use crate::outcome::HoldCause;
+use crate::plan::Standing;
 pub use crate::telemetry::health::Health;
 use crate::telemetry::metrics::StageSeries;
 
@@ -50,6 +51,8 @@ pub struct PipelineStatus {
     pub pipeline: String,
     /// The first 7 characters of its content hash.
     pub revision: String,
+    /// The commit that gave its file that content, and whether the file differs from it; `None` where git does not know.
+    pub commit: Option<Standing>,
     /// How it stands to its file.
     pub sync: Sync,
     /// Why it does not run what its file says: what is broken (`file:line:col: message`), who has pinned an older revision, or

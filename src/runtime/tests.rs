@@ -119,7 +119,7 @@ fn wanted(plans: impl IntoIterator<Item = Arc<Plan>>) -> Settled {
     let one = |plan: Arc<Plan>| {
         let read = Arc::new(PipelineFile::parse(&Source::new("a.yaml", ""), &mut Vec::new()));
         let (facts, file) = (PipelineFacts::default(), "a.yaml".into());
-        let pipeline = Loadable { plan: Arc::clone(&plan), facts, file, read };
+        let pipeline = Loadable { plan: Arc::clone(&plan), facts, file, standing: None, read };
         (plan.pipeline.clone(), Wanted { pipeline, broken: None, pin: None })
     };
     Settled { wanted: plans.into_iter().map(one).collect(), ..Settled::default() }

@@ -6,6 +6,7 @@ pub mod pem;
 mod reference;
 mod environment;
 mod files;
+mod followed;
 mod inputs;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use environment::{SECRET_PREFIX, environment, host_name, secrets};
 pub use files::{Unread, below, read_below, read_bytes_below};
+pub use followed::{Followed, Signers};
 pub use inputs::{Inputs, noted};
 pub use reference::{ReferenceError, References, Resolved};
 
@@ -26,8 +28,11 @@ pub struct Settings {
     pub run_labels: BTreeMap<String, String>,
     /// `host:port` of the API.
     pub listen: String,
-    /// The folder of the pipelines.
+    /// The folder of the pipelines; where a repository is followed, that of a copy of it on this machine, for what looks at files
+    /// before they are committed.
     pub pipelines: PathBuf,
+    /// The repository that `weir run` takes pipelines from in place of a folder.
+    pub followed: Option<Followed>,
     /// The folder of the schemas.
     pub schemas: PathBuf,
     /// The folder of the plugins.

@@ -23,7 +23,6 @@ const LATER: &[(&str, &[&str], Up)] = &[
 
 /// The same for weir.yaml.
 const LATER_SETTINGS: &[(&str, &[&str], Up)] = &[
-    ("pipelines.git", &[], 1),
     ("kafka.static_membership", &["true"], 0),
     ("kafka.create_topics", &["true"], 0),
     ("outbox", &[], 0),

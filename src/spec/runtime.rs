@@ -3,6 +3,7 @@
 mod build;
 mod clusters;
 mod overlay;
+mod pipelines;
 mod plugins;
 mod registry;
 mod security;
@@ -22,6 +23,7 @@ use crate::handler::egress;
 pub use build::{Loaded, load};
 pub use clusters::at as cluster_at;
 pub use overlay::Override;
+pub use pipelines::{Git, Pipelines, Verify};
 pub use plugins::{Grant, Plugins};
 pub use registry::{Registry, RegistryTls, Remote};
 
@@ -36,8 +38,8 @@ pub struct Spec {
     pub run: Run,
     /// Where the API listens. Default `127.0.0.1:7070`.
     pub listen: Option<String>,
-    /// The folder of the pipelines. Default `pipelines`.
-    pub pipelines: Option<String>,
+    /// The folder of the pipelines (default `pipelines`), or the repository that they are taken from.
+    pub pipelines: Option<Pipelines>,
     /// The folder of the schemas. Default `schemas`.
     pub schemas: Option<String>,
     /// The folder of the plugins (default `plugins`), and what some of them may do.

@@ -13,15 +13,15 @@ use crate::support::receiver::status;
 use crate::support::run::{pause, say, until};
 use crate::support::weir::Weir;
 
-const BOUND: Duration = Duration::from_secs(30);
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
 impl Stage {
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.site.path().join("pipelines").join(format!("{name}.yaml"))
     }
 
     /// The text of its pipeline whose requests say `revision` in the path and in a header.
-    fn text(&self, revision: usize, more: &str) -> String {
+    pub(crate) fn text(&self, revision: usize, more: &str) -> String {
         format!(
             "pipeline: {0}\nsource: {0}\ndlq: {0}.dlq\nhandler:\n  webhook:\n    url: {1}/r{revision}\n    headers: {{ x-revision: \"{revision}\" }}\n{more}",
             self.topic,
@@ -29,12 +29,12 @@ impl Stage {
         )
     }
 
-    fn write(&self, revision: usize, more: &str) {
+    pub(crate) fn write(&self, revision: usize, more: &str) {
         std::fs::write(self.file(&self.topic), self.text(revision, more)).unwrap();
     }
 
     /// The revisions that the requests so far were made under; each under one alone.
-    fn revisions(&self) -> Vec<usize> {
+    pub(crate) fn revisions(&self) -> Vec<usize> {
         self.receiver.arrivals().iter().map(revision).collect()
     }
 }
@@ -62,7 +62,7 @@ async fn sync(weir: &Weir, pipeline: &str) -> String {
     value["sync"].as_str().unwrap_or("not there").to_owned()
 }
 
-async fn becomes(weir: &Weir, pipeline: &str, expected: &str) {
+pub(crate) async fn becomes(weir: &Weir, pipeline: &str, expected: &str) {
     until(&format!("{pipeline} {expected}"), BOUND, || async { sync(weir, pipeline).await == expected })
         .await;
 }

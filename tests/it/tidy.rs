@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outcome", &[]),
     ("telemetry", &[]),
     ("settings", &[]),
+    ("git", &["settings"]),
     ("store", &["settings"]),
     ("registry", &["settings", "store", "schema"]),
     ("schema", &[]),
@@ -29,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "plan",
         &[
             "settings",
+            "git",
             "spec",
             "registry",
             "codec",
@@ -52,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// `api` and `cli` may use these as well.
 const ALL_BELOW_RUNTIME: &[&str] = &[
     "settings",
+    "git",
     "store",
     "registry",
     "schema",
@@ -93,7 +96,10 @@ const LONG: &[(&str, usize, &str)] = &[];
 const SLEEPERS: &[(&str, &str)] = &[
     ("src/flow/", "the lanes' driver waits for the next due retry"),
     ("src/runtime/dlq.rs", "tries to create a topic again while Kafka does not let it"),
-    ("src/runtime/reload.rs", "looks at the files every few seconds, where a file system tells of no change"),
+    (
+        "src/runtime/reload/mod.rs",
+        "looks at the files every few seconds, where a file system tells of no change",
+    ),
     ("src/runtime/watch.rs", "looks at topics and stages every few seconds"),
     ("src/cli/receive/server.rs", "a scripted answer waits as the script says"),
     ("src/handler/webhook/mod.rs", "a request waits for its place where a rate is asked for"),

@@ -77,6 +77,7 @@ async fn show(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> Resul
         loaded: &loaded,
         loader,
         history: store::passing().await?,
+        allow_empty: false,
         on_loaded: Box::new(|_| ()),
         on_finished: Some(&on_finished),
     };

@@ -33,7 +33,7 @@ pub struct Facts<'a> {
     pub stage: &'a str,
     /// The revision that judged.
     pub revision: &'a str,
-    /// The commit of its file; `None` outside of git.
+    /// The commit of its file, with `-dirty` where the file differs from it; `None` outside of git.
     pub commit: Option<&'a str>,
     /// The event id; `None` where nobody may look into the record, as it may be what kills the process.
     pub event_id: Option<&'a str>,

@@ -20,6 +20,7 @@ fn loadable(file: &str, name: &str, text: &str) -> Loadable {
         plan: Arc::new(plan),
         facts: PipelineFacts::default(),
         file: file.into(),
+        standing: None,
     }
 }
 

@@ -5,11 +5,13 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tracing::warn;
 
+use crate::git::{Commit, Standing};
 use crate::plan::Revision;
 use crate::store::{Store, StoreError};
 
@@ -82,14 +84,18 @@ pub struct Kept {
     pub file: String,
     /// The text.
     pub text: String,
-    /// The git commit that brought it; empty where unknown.
-    pub commit: String,
-    /// Its author.
-    pub author: String,
-    /// The first line of its message.
-    pub subject: String,
+    /// The git commit that brought it; `None` where unknown.
+    pub commit: Option<Commit>,
     /// When it last began to run.
     pub at: SystemTime,
+}
+
+impl Kept {
+    /// How it stands in git: as it was committed.
+    pub fn standing(&self) -> Option<Arc<Standing>> {
+        let commit = Arc::new(self.commit.clone()?);
+        Some(Arc::new(Standing { commit: Some(commit), dirty: false }))
+    }
 }
 
 /// Something that was done to a pipeline.
@@ -235,7 +241,10 @@ pub fn named<'a>(pipeline: &str, kept: &'a [Kept], wanted: &str) -> Result<&'a K
     if wanted.len() < PREFIX {
         return Err(NotFound::Short(wanted.to_owned()));
     }
-    let fits = |one: &&Kept| one.revision.starts_with(wanted) || one.commit.starts_with(wanted);
+    let fits = |one: &&Kept| {
+        let commit = one.commit.as_ref().map_or("", |commit| commit.id.as_str());
+        one.revision.starts_with(wanted) || commit.starts_with(wanted)
+    };
     let found: Vec<&Kept> = kept.iter().filter(fits).collect();
     match found.as_slice() {
         [one] => Ok(one),

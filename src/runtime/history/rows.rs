@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Kept, LINES, Line, Pin, TEXTS, Until};
+use crate::git::Commit;
 use crate::plan::Revision;
 use crate::store::{Store, StoreError, on};
 
@@ -12,16 +13,16 @@ pub(super) struct Rows(pub(super) Store);
 
 type PinColumns = (String, String, String, String, String, String, i64);
 type LineColumns = (i64, String, String, String, String, String, String);
-type KeptColumns = (String, String, String, String, String, String, String, i64);
+type KeptColumns = (String, String, String, String, String, String, String, i64, i64);
 
 const PIN: &str = "INSERT INTO pipeline_pins (pipeline, revision, rejected, until, actor, reason, at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7) \
      ON CONFLICT (pipeline) DO UPDATE SET revision = excluded.revision, rejected = excluded.rejected, \
      until = excluded.until, actor = excluded.actor, reason = excluded.reason, at = excluded.at";
-const KEEP: &str = "INSERT INTO pipeline_revisions (pipeline, revision, file, text, commit_id, author, subject, last_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+const KEEP: &str = "INSERT INTO pipeline_revisions (pipeline, revision, file, text, commit_id, author, subject, committed_at, last_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
      ON CONFLICT (pipeline, revision) DO UPDATE SET file = excluded.file, commit_id = excluded.commit_id, \
-     author = excluded.author, subject = excluded.subject, last_at = excluded.last_at";
+     author = excluded.author, subject = excluded.subject, committed_at = excluded.committed_at, last_at = excluded.last_at";
 const LINE: &str = "INSERT INTO pipeline_history (at, instance, pipeline, revision, action, actor, reason) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const FORGET_TEXTS: &str = "DELETE FROM pipeline_revisions WHERE pipeline = $1 AND revision NOT IN \
@@ -96,9 +97,10 @@ impl Rows {
                     .bind(&*one.revision)
                     .bind(&one.file)
                     .bind(&one.text)
-                    .bind(&one.commit)
-                    .bind(&one.author)
-                    .bind(&one.subject)
+                    .bind(one.commit.as_ref().map_or("", |commit| &commit.id))
+                    .bind(one.commit.as_ref().map_or("", |commit| &commit.author))
+                    .bind(one.commit.as_ref().map_or("", |commit| &commit.subject))
+                    .bind(one.commit.as_ref().map_or(0, |commit| commit.time))
                     .bind(millis(one.at))
                     .execute(&mut *tx)
                     .await?;
@@ -130,7 +132,7 @@ impl Rows {
     }
 
     pub(super) async fn revisions(&self, pipeline: &str) -> Result<Vec<Kept>, StoreError> {
-        let sql = "SELECT pipeline, revision, file, text, commit_id, author, subject, last_at FROM pipeline_revisions \
+        let sql = "SELECT pipeline, revision, file, text, commit_id, author, subject, committed_at, last_at FROM pipeline_revisions \
                    WHERE pipeline = $1 ORDER BY last_at DESC, revision";
         let rows =
             on!(self.0, pool => sqlx::query_as::<_, KeptColumns>(sql).bind(pipeline).fetch_all(pool).await)?;
@@ -155,8 +157,9 @@ fn line((at, instance, pipeline, revision, action, actor, reason): LineColumns) 
     Line { at: time(at), instance, pipeline, revision, action, actor, reason }
 }
 
-fn kept((pipeline, revision, file, text, commit, author, subject, at): KeptColumns) -> Kept {
-    Kept { pipeline, revision: Revision::known(revision), file, text, commit, author, subject, at: time(at) }
+fn kept((pipeline, revision, file, text, id, author, subject, committed, at): KeptColumns) -> Kept {
+    let commit = (!id.is_empty()).then_some(Commit { id, author, subject, time: committed });
+    Kept { pipeline, revision: Revision::known(revision), file, text, commit, at: time(at) }
 }
 
 fn millis(at: SystemTime) -> i64 {

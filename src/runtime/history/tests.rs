@@ -22,11 +22,13 @@ fn kept(pipeline: &str, text: &str) -> Kept {
         revision: Revision::of(text),
         file: format!("pipelines/{pipeline}.yaml"),
         text: text.to_owned(),
-        commit: "c0ffee0000".to_owned(),
-        author: "Ada".to_owned(),
-        subject: "first".to_owned(),
+        commit: Some(commit("c0ffee0000")),
         at: UNIX_EPOCH,
     }
+}
+
+fn commit(id: &str) -> Commit {
+    Commit { id: id.to_owned(), author: "Ada".to_owned(), subject: "first".to_owned(), time: 1_700_000_000 }
 }
 
 fn pin(pipeline: &str) -> Pin {
@@ -97,13 +99,13 @@ async fn without_a_store_nothing_is_pinned_and_it_is_said() {
 
 #[test]
 fn a_revision_is_found_by_its_beginning_or_its_commit_and_must_be_one() {
-    let kept = [kept("a", "1"), Kept { commit: "beef00".to_owned(), ..kept("a", "2") }];
+    let kept = [kept("a", "1"), Kept { commit: Some(commit("beef00")), ..kept("a", "2") }];
     let found = |wanted: &str| named("a", &kept, wanted).map(|one| one.text.clone());
     assert_eq!(found(&kept[0].revision.short()[..5]).unwrap(), "1");
     assert_eq!(found("beef").unwrap(), "2");
     assert!(matches!(found("bee"), Err(NotFound::Short(_))));
     assert!(matches!(found("0000"), Err(NotFound::None { .. })));
-    let both = [kept[0].clone(), Kept { commit: "c0ffee0000".to_owned(), ..kept[1].clone() }];
+    let both = [kept[0].clone(), Kept { commit: Some(commit("c0ffee0000")), ..kept[1].clone() }];
     assert!(matches!(named("a", &both, "c0ffee"), Err(NotFound::Several { .. })));
 }
 

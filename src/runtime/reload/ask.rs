@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::git::Following;
 use crate::plan::Revision;
 use crate::runtime::change::Change;
+use crate::runtime::follow::Follow;
 use crate::runtime::history::{NotFound, Until};
 use crate::runtime::plan::Planned;
 use crate::spec::span::Source;
@@ -88,7 +90,8 @@ pub enum Refused {
 }
 
 /// A request and where its answer goes.
-pub(super) enum Ask {
+#[derive(Debug)]
+pub(in crate::runtime) enum Ask {
     Read { fresh: Vec<String>, answer: oneshot::Sender<Reloaded> },
     Plan { texts: Option<Vec<Arc<Source>>>, answer: oneshot::Sender<Result<Planned, Refused>> },
     Rollback { order: Rollback, answer: oneshot::Sender<Result<Repinned, Refused>> },
@@ -97,18 +100,29 @@ pub(super) enum Ask {
 
 /// Asks whoever reads the files. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Reloader(mpsc::Sender<Ask>);
+pub struct Reloader {
+    asks: mpsc::Sender<Ask>,
+    /// Where a repository is followed it is asked first.
+    reads: mpsc::Sender<Ask>,
+}
 
 impl Reloader {
-    pub(super) fn new() -> (Reloader, mpsc::Receiver<Ask>) {
-        let (ask, asked) = mpsc::channel(QUEUE);
-        (Reloader(ask), asked)
+    /// What is asked, and who asks a repository first where one is followed.
+    pub(super) fn new(following: Option<Arc<Following>>) -> (Reloader, mpsc::Receiver<Ask>, Option<Follow>) {
+        let (asks, asked) = mpsc::channel(QUEUE);
+        let Some(following) = following else {
+            return (Reloader { reads: asks.clone(), asks }, asked, None);
+        };
+        let (reads, requests) = mpsc::channel(QUEUE);
+        let follow = Follow { following, requests, reads: asks.clone() };
+        (Reloader { asks, reads }, asked, Some(follow))
     }
 
     /// One that nobody hears.
     #[cfg(test)]
     pub(crate) fn deaf() -> Reloader {
-        Reloader(mpsc::channel(1).0)
+        let (asks, reads) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        Reloader { asks, reads }
     }
 
     /// Reads the files now. `fresh`: pipelines that begin anew, although they look like others that have stopped.
@@ -116,7 +130,7 @@ impl Reloader {
     /// # Errors
     /// The instance stops, or too many ask.
     pub async fn reload(&self, fresh: Vec<String>) -> Result<Reloaded, Refused> {
-        self.ask(|answer| Ask::Read { fresh, answer }).await
+        ask(&self.reads, |answer| Ask::Read { fresh, answer }).await
     }
 
     /// What these files would do in place of those that it reads; its own as they are now where there are none.
@@ -124,7 +138,7 @@ impl Reloader {
     /// # Errors
     /// The instance stops, too many ask, or its files cannot be read.
     pub async fn plan(&self, texts: Option<Vec<Arc<Source>>>) -> Result<Planned, Refused> {
-        self.ask(|answer| Ask::Plan { texts, answer }).await?
+        ask(&self.asks, |answer| Ask::Plan { texts, answer }).await?
     }
 
     /// Runs an older revision of a pipeline, and holds it against its file.
@@ -132,7 +146,7 @@ impl Reloader {
     /// # Errors
     /// Why not.
     pub async fn roll_back(&self, order: Rollback) -> Result<Repinned, Refused> {
-        self.ask(|answer| Ask::Rollback { order, answer }).await?
+        ask(&self.asks, |answer| Ask::Rollback { order, answer }).await?
     }
 
     /// Takes a pin back: the pipeline runs what its file says.
@@ -140,12 +154,12 @@ impl Reloader {
     /// # Errors
     /// Why not.
     pub async fn release(&self, order: Release) -> Result<Repinned, Refused> {
-        self.ask(|answer| Ask::Release { order, answer }).await?
+        ask(&self.asks, |answer| Ask::Release { order, answer }).await?
     }
+}
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refused> {
-        let (answer, answered) = oneshot::channel();
-        self.0.try_send(ask(answer)).map_err(|_| Refused::Busy)?;
-        answered.await.map_err(|_| Refused::Busy)
-    }
+async fn ask<T>(whom: &mpsc::Sender<Ask>, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refused> {
+    let (answer, answered) = oneshot::channel();
+    whom.try_send(ask(answer)).map_err(|_| Refused::Busy)?;
+    answered.await.map_err(|_| Refused::Busy)
 }

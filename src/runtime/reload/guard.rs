@@ -191,7 +191,8 @@ mod tests {
         let read = Arc::new(PipelineFile::parse(&Source::new("x.yaml", written), &mut Vec::new()));
         let stages = vec![Arc::new(fixture::stage(None))];
         let plan = Arc::new(Plan { pipeline: "x".into(), revision: Revision::of(text), stages });
-        let pipeline = Loadable { plan, facts: PipelineFacts::default(), file: "x.yaml".into(), read };
+        let pipeline =
+            Loadable { plan, facts: PipelineFacts::default(), file: "x.yaml".into(), standing: None, read };
         BTreeMap::from([("x".to_owned(), Wanted { pipeline, broken: None, pin: None })])
     }
 

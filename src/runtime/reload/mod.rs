@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Apply;
 use super::change::{self, Action, Change, Files, Pinned, Settled, Wanted};
+use super::follow::Follow;
 use super::history::History;
 use super::load::{Loader, Loading};
 use super::plan::{self, Planned};
@@ -28,7 +29,7 @@ use crate::spec::diagnostic;
 use crate::spec::span::Source;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
-use ask::Ask;
+pub(super) use ask::Ask;
 use folders::Folders;
 use guard::{Guard, Tally};
 use past::Past;
@@ -86,6 +87,8 @@ pub struct Begun {
     pub reloader: Reloader,
     /// What is to be applied then.
     pub changes: mpsc::Receiver<Apply>,
+    /// Asks the repository that is followed, where one is.
+    pub follow: Option<Follow>,
 }
 
 /// What a reload begins with.
@@ -116,7 +119,7 @@ impl fmt::Debug for Begin<'_> {
 /// The store does not say what is pinned: something could run that somebody has taken back.
 pub async fn begin(begin: Begin<'_>) -> Result<Begun, crate::store::StoreError> {
     let Begin { loader, first, history, instance, metrics, on_loaded } = begin;
-    let (reloader, requests) = Reloader::new();
+    let (reloader, requests, follow) = Reloader::new(loader.following());
     let (apply, changes) = mpsc::channel(1);
     let past = Past::begin(history, instance).await?;
     let mut reload = Reload {
@@ -136,7 +139,7 @@ pub async fn begin(begin: Begin<'_>) -> Result<Begun, crate::store::StoreError> 
     reload.look_up_pins().await;
     let settled = reload.decide(first);
     reload.remember(&settled).await;
-    Ok(Begun { settled, reload, reloader, changes })
+    Ok(Begun { settled, reload, reloader, changes, follow })
 }
 
 impl Reload {
@@ -329,6 +332,7 @@ impl Said {
                         because,
                         from = shown(&change.from),
                         to = shown(&change.to),
+                        commit = change.standing.as_ref().map(ToString::to_string),
                         "reloaded"
                     );
                 }

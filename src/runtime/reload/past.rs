@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{error, warn};
 
+use crate::git::Commit;
 use crate::plan::Revision;
 use crate::runtime::change::{Gone, Settled, Wanted};
 use crate::runtime::history::{History, Kept, Line, Pin};
@@ -11,6 +12,24 @@ use crate::spec::PipelineFile;
 use crate::spec::span::Source;
 use crate::store::StoreError;
 use crate::telemetry::clock;
+
+/// The commit that brought what runs, where nothing was changed since.
+fn committed(one: &Wanted) -> Option<Commit> {
+    let standing = one.pipeline.standing.as_ref().filter(|standing| !standing.dirty)?;
+    standing.commit.as_deref().cloned()
+}
+
+/// The content that a pipeline runs from now on.
+fn text_of(name: &str, one: &Wanted) -> Kept {
+    Kept {
+        pipeline: name.to_owned(),
+        revision: one.pipeline.plan.revision.clone(),
+        file: one.pipeline.file.to_string(),
+        text: one.pipeline.text().to_owned(),
+        commit: committed(one),
+        at: clock::wall(),
+    }
+}
 
 /// What stopped at its last line.
 const STOP: &str = "stop";
@@ -136,7 +155,12 @@ impl Past {
             self.pins.retain(|(held, _)| held.pipeline != pin.pipeline);
         }
         for (name, one) in &settled.wanted {
-            self.note_one(name, one, &mut kept, &mut lines);
+            self.note_one(name, one, &mut lines);
+            let revision = |one: &Wanted| one.pipeline.plan.revision.clone();
+            let ran = before.get(name).map(revision);
+            if one.pin.is_none() && ran != Some(revision(one)) {
+                kept.push(text_of(name, one));
+            }
         }
         for broken in &settled.broken {
             self.note_broken(&broken.file, None, &broken.why, &mut lines);
@@ -146,7 +170,7 @@ impl Past {
         self.look_up_gone(&settled.wanted).await;
     }
 
-    fn note_one(&mut self, name: &str, one: &Wanted, kept: &mut Vec<Kept>, lines: &mut Vec<Line>) {
+    fn note_one(&mut self, name: &str, one: &Wanted, lines: &mut Vec<Line>) {
         let revision = &one.pipeline.plan.revision;
         self.names.insert(name.to_owned());
         self.gone.remove(name);
@@ -162,18 +186,6 @@ impl Past {
         let line = self.line(name, Some(revision), action);
         self.noted(&line);
         lines.push(line);
-        if one.pin.is_none() {
-            kept.push(Kept {
-                pipeline: name.to_owned(),
-                revision: revision.clone(),
-                file: one.pipeline.file.to_string(),
-                text: one.pipeline.text().to_owned(),
-                commit: one.pipeline.facts.commit.clone(),
-                author: String::new(),
-                subject: String::new(),
-                at: clock::wall(),
-            });
-        }
     }
 
     /// A file is broken: once for each reason.

@@ -83,13 +83,15 @@ impl Builder<'_> {
             |given: &Option<String>, default: &str| PathBuf::from(given.as_deref().unwrap_or(default));
         let drain_deadline = or(spec.drain_deadline, 10);
         let store = self.store(&references);
+        let (pipelines, followed) = self.pipelines(&references, spec.pipelines.as_ref());
         let (plugins, plugin_grants) = self.plugins(&references, spec.plugins.as_ref());
         let clusters = self.clusters(&references, &spec.kafka, drain_deadline);
         Settings {
             instance,
             run_labels: spec.run.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             listen,
-            pipelines: folder(&spec.pipelines, "pipelines"),
+            pipelines,
+            followed,
             schemas: folder(&spec.schemas, "schemas"),
             plugins,
             plugin_grants,

@@ -149,7 +149,7 @@ kafka:
   brokers: k:1
   properties: { enable.auto.commit: true, group.id: x, max.poll.interval.ms: 5000, linger.ms: 5 }
   sasl: { mechanism: SCRAM-SHA-51, password: x }
-pipelines: { git: { url: x } }
+pipelines: { git: { url: 'ext::sh', ref: -x, path: ../x, poll: 500ms, verify: {}, depth: 1 } }
 vars: { a: '${secret:x}', b: '${env:NOPE}' }
 ";
     let variables = [("WEIR_DRAIN_DEADLINE", "soon"), ("WEIR_KAFKA_BROKER", "c4nary")];
@@ -162,7 +162,12 @@ weir.yaml:4:17: error[W0601]: `enable.auto.commit` is set by Weir itself; cause:
 weir.yaml:4:43: error[W0601]: `group.id` is set by Weir itself; cause: what Weir promises about loss, order and duplicates rests on it; help: take it out
 weir.yaml:4:56: error[W0601]: `max.poll.interval.ms` must be longer than `drain_deadline`; cause: Kafka would take the partitions away while they are drained; help: raise it above 10s, or lower `drain_deadline`
 weir.yaml:5:22: error[W0106]: `SCRAM-SHA-51` is not known here; help: did you mean `SCRAM-SHA-512`?
-weir.yaml:6:14: error[W0114]: `git` is not available yet; help: take `git` out
+weir.yaml:6:26: error[W0821]: this is no address of a repository that Weir follows; help: write https://host/path, ssh://user@host/path, git@host:path, or a path on this machine
+weir.yaml:6:42: error[W0821]: `-x` is no name of a branch or a tag; help: name a branch or a tag: ref: main
+weir.yaml:6:52: error[W0821]: `../x` is no folder of a repository; help: name a folder from the root of the repository: path: pipelines
+weir.yaml:6:64: error[W0821]: a repository is asked once a second at most; help: write 1s or more
+weir.yaml:6:71: error[W0821]: `verify` takes either `signers` or `keyring`; help: write verify: { signers: FILE } for keys of SSH, keyring for OpenPGP
+weir.yaml:6:83: error[W0104]: unknown field `depth`; help: the fields are url, ref, path, poll, verify
 weir.yaml:7:12: error[W0209]: a var may refer to `${env:NAME}` only; cause: vars are shown in plans and logs, secrets never are; help: write ${secret:NAME} where it is needed, in the pipeline
 weir.yaml:7:30: error[W0201]: `${env:NOPE}` is not set; help: set the variable NOPE
 ";
@@ -245,6 +250,43 @@ kafka:
     assert_eq!(loaded.settings.clusters["analytics"].properties["sasl.password"], "c4nary");
     assert_eq!(loaded.oauth2.keys().collect::<Vec<_>>(), ["tokens"]);
     assert!(!format!("{:?}", loaded.settings).contains("c4nary"));
+}
+
+#[test]
+fn a_repository_to_follow_is_read_and_its_password_is_not_printed() {
+    let of = |git: &str| {
+        let variables = [("WEIR_SECRET_TOKEN", "c4nary")];
+        let (loaded, findings) = loaded(&format!("pipelines: {{ git: {git} }}\n"), &variables, &[]);
+        assert!(!format!("{loaded:?}{findings}").contains("c4nary"));
+        (loaded.map(|loaded| loaded.settings), findings)
+    };
+    let (settings, findings) = of("{ url: 'https://w:${secret:token}@g.test/s/f.git' }");
+    let settings = settings.unwrap();
+    let followed = settings.followed.unwrap();
+    assert_eq!((findings.as_str(), followed.shown.as_str()), ("", "https://g.test/s/f.git"));
+    assert_eq!(followed.url.expose(), "https://w:c4nary@g.test/s/f.git");
+    assert_eq!((followed.reference.as_str(), followed.path.as_str()), ("main", "."));
+    assert_eq!((followed.poll, settings.pipelines.to_str()), (Duration::from_secs(30), Some(".")));
+    for url in
+        ["git@g.test:s/f.git", "ssh://git@g.test/f", "./flows.git", "/srv/flows.git", "file:///srv/f.git"]
+    {
+        assert_eq!(
+            of(&format!("{{ url: '{url}', ref: release/1, path: pipelines, poll: 1s }}")).1,
+            "",
+            "{url}"
+        );
+    }
+    for url in ["ext::sh -c x", "-oProxyCommand=x", "ftp://g.test/f", ""] {
+        assert!(of(&format!("{{ url: '{url}' }}")).1.contains("error[W0821]"), "{url}");
+    }
+    let (_, findings) = of("{ url: 'https://w:open@g.test/f' }");
+    assert!(findings.contains("credentials do not stand in the file"), "{findings}");
+    let (_, findings) = of("{ url: /srv/f, verify: { signers: /gone } }");
+    assert!(findings.contains("`/gone` is no file that can be read"), "{findings}");
+    // A variable still names a folder.
+    let text = "pipelines: { git: { url: /srv/f } }\n";
+    let settings = loaded(text, &[("WEIR_PIPELINES", "flows")], &[]).0.unwrap().settings;
+    assert_eq!((settings.pipelines.to_str(), settings.followed), (Some("flows"), None));
 }
 
 #[test]

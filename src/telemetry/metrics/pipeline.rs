@@ -14,7 +14,8 @@ pub struct PipelineFacts {
     pub owner: String,
     /// The first 7 characters of the content hash.
     pub revision: String,
-    /// The git commit of the file; empty where unknown.
+    /// The first 7 characters of the git commit that changed the file last, with `-dirty` where it differs from that;
+    /// `uncommitted` where no commit has it; empty where unknown.
     pub commit: String,
     /// `at_least_once` or `exactly_once`.
     pub delivery: String,

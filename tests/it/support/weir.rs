@@ -30,6 +30,8 @@ pub(crate) struct Site {
     variables: Vec<(&'static str, &'static str)>,
     session: Duration,
     port: Option<u16>,
+    /// What `pipelines` says in place of the folder.
+    pipelines: Option<String>,
 }
 
 /// A port that nobody listens on.
@@ -68,6 +70,7 @@ impl Site {
             variables: Vec::new(),
             session: Duration::from_secs(6),
             port: None,
+            pipelines: None,
         }
     }
 
@@ -115,6 +118,11 @@ impl Site {
         Site { port: Some(port), ..self }
     }
 
+    /// Where its pipelines come from in place of the folder.
+    pub(crate) fn pipelines_of(self, yaml: &str) -> Site {
+        Site { pipelines: Some(yaml.to_owned()), ..self }
+    }
+
     /// A variable that its instances find in their environment.
     pub(crate) fn variable(mut self, name: &'static str, value: &'static str) -> Site {
         self.variables.push((name, value));
@@ -140,11 +148,16 @@ impl Site {
         let (brokers, more, properties) = (&self.brokers, &self.more, &self.properties);
         let (session, heartbeat) = (self.session.as_millis(), self.session.as_millis() / 3);
         let text = format!(
-            "instance: {instance}\nlisten: 127.0.0.1:{port}\npipelines: {folder}/pipelines\ndrain_deadline: 5s\n\
+            "instance: {instance}\nlisten: 127.0.0.1:{port}\npipelines: {pipelines}\ndrain_deadline: 5s\n\
              shutdown_grace: 10s\ntelemetry: {{ log: json }}\n\
              kafka:\n  brokers: [\"{brokers}\"]\n  properties: {{ session.timeout.ms: \"{session}\", \
              heartbeat.interval.ms: \"{heartbeat}\"{properties} }}\n{security}{more}",
-            folder = self.folder.path().display(),
+            pipelines = self.pipelines.clone().unwrap_or_else(|| self
+                .folder
+                .path()
+                .join("pipelines")
+                .display()
+                .to_string()),
             security = self.security,
         );
         std::fs::write(&config, text).unwrap();
@@ -273,6 +286,15 @@ impl Weir {
     /// A POST of nothing.
     pub(crate) async fn post(&self, path: &str) -> Option<(u16, String)> {
         self.ask("POST", path).await
+    }
+
+    /// What the command line says when it asks this instance, stdout behind stderr, and its exit code.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(binary());
+        command.args(arguments).env("WEIR_SERVER", format!("http://127.0.0.1:{}", self.port));
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        let text = [output.stderr, output.stdout].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
     }
 
     async fn ask(&self, method: &str, path: &str) -> Option<(u16, String)> {

@@ -9,6 +9,8 @@ CREATE TABLE pipeline_revisions (
     commit_id TEXT   NOT NULL,
     author    TEXT   NOT NULL,
     subject   TEXT   NOT NULL,
+    -- In seconds since 1970.
+    committed_at INTEGER NOT NULL,
     last_at  INTEGER NOT NULL,
     PRIMARY KEY (pipeline, revision)
 );
