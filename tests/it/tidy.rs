@@ -96,6 +96,7 @@ const LONG: &[(&str, usize, &str)] = &[];
 const SLEEPERS: &[(&str, &str)] = &[
     ("src/flow/", "the lanes' driver waits for the next due retry"),
     ("src/runtime/dlq.rs", "tries to create a topic again while Kafka does not let it"),
+    ("src/runtime/follow.rs", "asks a followed repository every so often"),
     ("src/runtime/reload.rs", "looks at the files every few seconds, where a file system tells of no change"),
     ("src/runtime/watch.rs", "looks at topics and stages every few seconds"),
     ("src/cli/receive/server.rs", "a scripted answer waits as the script says"),
