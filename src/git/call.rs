@@ -106,7 +106,7 @@ pub(super) struct Git {
     folder: PathBuf,
     limit: Duration,
     config: Vec<String>,
-    environment: Vec<(&'static str, OsString)>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 impl Git {
@@ -129,8 +129,8 @@ impl Git {
     }
 
     /// With a variable.
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Git {
-        self.environment.push((name, value.into()));
+    pub(super) fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Git {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -312,15 +312,26 @@ fn complaint(child: &mut Child) -> Complaint {
 }
 
 impl Complaint {
-    /// Its first line that says what is wrong, else its last.
     fn said(self) -> String {
         self.ended.recv_timeout(LAST_WORDS).ok();
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&text);
-        let wrong = text.lines().find(|line| line.starts_with("fatal: ") || line.starts_with("error: "));
-        let line = wrong.or_else(|| text.lines().rfind(|line| !line.trim().is_empty()));
-        super::commits::plain(line.unwrap_or(SILENT), 400)
+        reason(&String::from_utf8_lossy(&text))
     }
+}
+
+/// The line of a complaint that says what is wrong: git's first, or that of ssh before it; else the last.
+pub(super) fn reason(complaint: &str) -> String {
+    let lines: Vec<&str> = complaint.lines().filter(|line| !line.trim().is_empty()).collect();
+    let is_wrong = |line: &&str| line.starts_with("fatal: ") || line.starts_with("error: ");
+    let line = match lines.iter().position(is_wrong) {
+        // Git knows no more than that ssh has ended.
+        Some(at @ 1..) if lines.get(at).is_some_and(|line| line.contains("Could not read from remote")) => {
+            lines.get(at - 1)
+        }
+        Some(at) => lines.get(at),
+        None => lines.last(),
+    };
+    super::commits::plain(line.copied().unwrap_or(SILENT), 400)
 }
 
 /// The subcommand, for messages: arguments may hold what is not to be printed.

@@ -63,6 +63,15 @@ enum Fault {
 }
 
 impl Fault {
+    /// Whether it is the same but for figures, such as how long an attempt took.
+    fn is_like(&self, other: &Fault) -> bool {
+        let plain = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        match (self, other) {
+            (Fault::Remote(one), Fault::Remote(other)) => plain(one) == plain(other),
+            _ => self == other,
+        }
+    }
+
     fn text(&self) -> &str {
         match self {
             Fault::Remote(why) | Fault::Commit(why) => why,
@@ -186,10 +195,13 @@ impl Following {
             Ok(newer) => (None, newer),
             Err(fault) => (Some(fault), None),
         };
-        let is_other = state.fault != fault;
+        let is_other = match (&state.fault, &fault) {
+            (Some(before), Some(now)) => !before.is_like(now),
+            (before, now) => before.is_some() || now.is_some(),
+        };
         match &fault {
             Some(Fault::Remote(why)) if is_other => {
-                warn!(%url, reference, "the git repository cannot be read, what runs goes on: {why}");
+                warn!(%url, reference, "the git repository cannot be read, what was read of it goes on: {why}");
             }
             Some(Fault::Commit(why)) if is_other => {
                 error!(%url, reference, "a commit is not applied, what runs goes on: {why}");
@@ -197,7 +209,9 @@ impl Following {
             None if is_other => info!(%url, reference, "the git repository can be read again"),
             Some(_) | None => {}
         }
-        state.fault = fault;
+        if is_other {
+            state.fault = fault;
+        }
         let Some((tip, ready)) = ready else { return is_other };
         state.tip = Some(tip);
         let is_new = state.ready.as_ref().is_none_or(|known| known.commit != ready.commit);

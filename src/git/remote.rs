@@ -51,10 +51,11 @@ impl Remote {
         let mirror = home.join("mirror.git");
         fs::create_dir_all(&mirror).map_err(|error| failed(&format!("init {}", home.display()), &error))?;
         // What an earlier process has left half done.
-        for left in ["at", "next", "index", "mirror.git/index.lock", "mirror.git/shallow.lock"] {
+        for left in ["at", "next", "index"] {
             let left = home.join(left);
             fs::remove_dir_all(&left).or_else(|_| fs::remove_file(&left)).ok();
         }
+        unlock(&home);
         let local = Git::at(&mirror).told("core.autocrlf=false").with("GIT_DIR", &mirror);
         Git::at(&mirror).text(&["init", "--bare", "--quiet", "--template=", "."])?;
         let (address, header) = address(&what);
@@ -62,10 +63,16 @@ impl Remote {
         if let Some(header) = header {
             settings.push(("http.extraHeader".to_owned(), header));
         }
-        let mut asking = local.clone().within(ASK).with("GIT_CONFIG_COUNT", settings.len().to_string());
-        let names = [("GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"), ("GIT_CONFIG_KEY_1", "GIT_CONFIG_VALUE_1")];
-        for ((key, value), (setting, text)) in names.into_iter().zip(settings) {
-            asking = asking.with(key, setting).with(value, text);
+        // Behind those that the user has set in the same way.
+        let environment = settings::environment();
+        let first: usize =
+            environment.get("GIT_CONFIG_COUNT").and_then(|count| count.parse().ok()).unwrap_or_default();
+        let mut asking =
+            local.clone().within(ASK).with("GIT_CONFIG_COUNT", (first + settings.len()).to_string());
+        for (number, (key, value)) in settings.into_iter().enumerate() {
+            let number = first + number;
+            asking = asking.with(format!("GIT_CONFIG_KEY_{number}"), key);
+            asking = asking.with(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
         if !has_ssh_of_its_own(&local) {
             asking = asking.with("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=15");
@@ -105,6 +112,7 @@ impl Remote {
             NAME,
             &what,
         ];
+        unlock(&self.home);
         self.asking.clone().within(FETCH).text(&asked).map_err(|error| self.redacted(error))?;
         self.commit(FETCHED)
     }
@@ -178,8 +186,13 @@ impl Remote {
             fs::remove_dir_all(&half).ok();
             fs::create_dir_all(&half).map_err(wrong)?;
             let index = self.home.join("index");
-            let git =
-                self.local.clone().within(FETCH).with("GIT_INDEX_FILE", &index).with("GIT_WORK_TREE", &half);
+            let git = self
+                .local
+                .clone()
+                .within(FETCH)
+                .with("GIT_LFS_SKIP_SMUDGE", "1")
+                .with("GIT_INDEX_FILE", &index)
+                .with("GIT_WORK_TREE", &half);
             git.text(&["read-tree", commit])?;
             git.text(&["checkout-index", "--all", "--force", "--quiet"])?;
             fs::rename(&half, &whole).map_err(wrong)?;
@@ -262,14 +275,30 @@ impl Remote {
     }
 }
 
+/// Takes away what a call that was ended has locked: nobody else works here.
+fn unlock(home: &Path) {
+    for locked in
+        ["index", "mirror.git/packed-refs", "mirror.git/config", "mirror.git/HEAD", "mirror.git/shallow"]
+    {
+        fs::remove_file(home.join(format!("{locked}.lock"))).ok();
+    }
+    for reference in [FETCHED, APPLIED] {
+        fs::remove_file(home.join("mirror.git").join(format!("{reference}.lock"))).ok();
+    }
+}
+
 /// The address without a password where one can go by a header, and the header.
 fn address(what: &Followed) -> (String, Option<String>) {
     let written = what.url.expose();
     let parsed = Url::parse(written).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
     if let Some(mut url) = parsed {
-        let Some(password) = url.password() else { return (written.to_owned(), None) };
+        // A name alone, which is no secret, is for the user's credential helper.
+        let is_token = what.url.is_secret() && !url.username().is_empty();
+        if url.password().is_none() && !is_token {
+            return (written.to_owned(), None);
+        }
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let both = format!("{}:{}", decoded(url.username()), decoded(password));
+        let both = format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
         if url.set_password(None).is_ok() && url.set_username("").is_ok() {
             return (url.into(), Some(format!("Authorization: Basic {}", STANDARD.encode(both))));
         }

@@ -206,3 +206,19 @@ fn a_call_that_hangs_is_ended_with_all_that_it_started() {
     assert!(matches!(error, GitError::TooSlow { .. }), "{error}");
     assert!(begun.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn a_complaint_is_the_line_that_says_what_is_wrong() {
+    for (complaint, expected) in [
+        ("hint: x\nfatal: not a git repository\n\nmore\n", "fatal: not a git repository"),
+        (
+            "Permission denied (publickey).\r\nfatal: Could not read from remote repository.\n\nPlease make sure\n",
+            "Permission denied (publickey).",
+        ),
+        ("fatal: Could not read from remote repository.\n", "fatal: Could not read from remote repository."),
+        ("Good signature\nNo principal matched.\n", "No principal matched."),
+        ("", call::SILENT),
+    ] {
+        assert_eq!(call::reason(complaint), expected);
+    }
+}

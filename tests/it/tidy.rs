@@ -100,6 +100,7 @@ const SLEEPERS: &[(&str, &str)] = &[
         "src/runtime/reload/mod.rs",
         "looks at the files every few seconds, where a file system tells of no change",
     ),
+    ("src/runtime/follow.rs", "asks a followed repository every so often"),
     ("src/runtime/watch.rs", "looks at topics and stages every few seconds"),
     ("src/cli/receive/server.rs", "a scripted answer waits as the script says"),
     ("src/handler/webhook/mod.rs", "a request waits for its place where a rate is asked for"),

@@ -42,6 +42,9 @@ fn a_new_commit_is_taken_whole_and_an_old_one_stays_until_then() {
     assert_eq!(following.name(&following.folder().join("a.yaml")), "flows/a.yaml");
     assert!(!following.poll(), "nothing new");
     let two = remote.commit("a.yaml", "2", "two");
+    // What was ended in the middle of its work has left this.
+    fs::write(following.remote.current().with_file_name("mirror.git").join("refs/weir/fetched.lock"), "")
+        .unwrap();
     assert!(following.poll());
     assert_eq!(fs::read_to_string(following.folder().join("a.yaml")).unwrap(), "1", "not before it is taken");
     assert_eq!(read(&following), ("2".to_owned(), two));
