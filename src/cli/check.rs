@@ -64,7 +64,8 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
         };
         let plugins = crate::runtime::load::plugins(&loaded.settings);
         let schemas = &loaded.settings.schemas;
-        let environment = plan::Environment { references, egress, schemas, registry, plugins: &plugins };
+        let environment =
+            plan::Environment { references, egress, schemas, registry, plugins: &plugins, transport: None };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }

@@ -158,6 +158,7 @@ impl Loader {
             schemas: &self.settings.schemas,
             registry: self.registry.clone(),
             plugins: &self.plugins,
+            transport: None,
         };
         let mut count = 0;
         for known in &mut files {

@@ -97,6 +97,10 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("src/runtime/watch.rs", "looks at topics and stages every few seconds"),
     ("src/cli/receive/server.rs", "a scripted answer waits as the script says"),
     ("src/handler/webhook/mod.rs", "a request waits for its place where a rate is asked for"),
+    (
+        "src/handler/webhook/transport.rs",
+        "a scripted answer takes as long as the script says, in virtual time",
+    ),
     ("src/handler/webhook/client.rs", "the timer of an attempt's limits: it ends a wait and is none"),
     ("tests/it/support/run.rs", "the rig's one place"),
 ];
