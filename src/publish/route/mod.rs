@@ -132,6 +132,11 @@ impl Route {
         self.when.is_some()
     }
 
+    /// What values are written by.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     /// What its own `format` comes to; `None` where it has none.
     pub fn own_codec(&self) -> Option<&Codec> {
         self.place.own.as_ref()
