@@ -10,6 +10,7 @@ use super::terminal::Terminal;
 use super::{CliError, Exit, Global, Output};
 use crate::handler::egress::{self, Egress};
 use crate::plan::{self, check::Given};
+use crate::rehearsal::{Bench, Suite};
 use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic, Severity};
 use crate::spec::span::Source;
@@ -100,6 +101,14 @@ pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit
         report.findings.extend(apart.findings);
         report.files += apart.files;
     }
+    let bench = Bench::new(&loaded);
+    for path in paths.iter().filter(|path| path.is_dir() || files::is_test(path)) {
+        let suite = Suite::load(std::slice::from_ref(path), &bench).map_err(|(_, error)| {
+            CliError::new(Exit::Usage, format!("reading {}: {error}", path.display()))
+        })?;
+        report.files += suite.read;
+        report.findings.extend(suite.findings);
+    }
     diagnostic::sort(&mut report.findings);
     if report.files == 0 && report.findings.is_empty() {
         return Err(CliError::new(Exit::No, "there is no pipeline file to check"));
@@ -147,6 +156,9 @@ fn collect(path: &Path, found: &mut Texts, findings: &mut Vec<Diagnostic>) -> io
         }
         return Ok(());
     }
+    if files::is_test(path) {
+        return std::fs::metadata(path).map(drop);
+    }
     for file in files::pipelines_at(path)? {
         let is_markdown = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("md"));
         match files::pipeline(&file) {
@@ -167,7 +179,7 @@ struct Form {
 fn print(report: &Report, form: Form, took: Duration, out: &mut dyn Write) -> io::Result<()> {
     match form.output {
         // The command line refuses the forms of other commands.
-        Output::Human | Output::Mermaid | Output::Dot | Output::Svg => {
+        Output::Human | Output::Junit | Output::Mermaid | Output::Dot | Output::Svg => {
             for finding in &report.findings {
                 writeln!(out, "{}", diagnostic::human(finding, form.colour))?;
             }

@@ -79,6 +79,8 @@ pub enum Output {
     Short,
     /// One JSON document.
     Json,
+    /// Of `test`: JUnit XML.
+    Junit,
     /// Of `receive`: one JSON object for each request.
     Jsonl,
     /// Of `check`: annotations of a GitHub workflow.
@@ -155,7 +157,7 @@ impl Command {
     fn forms(&self) -> (&'static str, &'static [Output]) {
         match self {
             Command::Check(_) => ("check", &[Output::Short, Output::Json, Output::Github, Output::Sarif]),
-            Command::Test(_) => ("test", &[Output::Json]),
+            Command::Test(_) => ("test", &[Output::Junit, Output::Json]),
             Command::Fmt(_) => ("fmt", &[Output::Json]),
             Command::Graph(_) => ("graph", &[Output::Mermaid, Output::Dot, Output::Svg, Output::Json]),
             Command::Explain(_) => ("explain", &[]),

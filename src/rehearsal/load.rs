@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
+use super::coverage::Coverage;
 use super::event::{self, Record};
 use super::schemas::SchemaFolder;
 use super::script::Script;
@@ -15,7 +16,7 @@ use crate::plan::{self, Plan};
 use crate::plugin::Plugins;
 use crate::registry::Client;
 use crate::runtime::load::plugins;
-use crate::settings::{References, Settings};
+use crate::settings::References;
 use crate::spec::diagnostic::{Diagnostic, did_you_mean};
 use crate::spec::testfile::{Expect, Given, OneOrList, PerStage, Reply, Test, TestFile, Tests};
 use crate::spec::tree::{Document, Path};
@@ -29,11 +30,13 @@ const ABSENT: &str = "W0213";
 
 /// What tests run with: the schemas, the plugins and the address guard of the runtime file.
 pub struct Bench {
-    settings: Settings,
+    schemas: PathBuf,
     egress: egress::Spec,
     plugins: Plugins,
     registry: Client,
     pub(super) metrics: Arc<Metrics>,
+    /// What its tests have exercised.
+    pub coverage: Coverage,
 }
 
 impl fmt::Debug for Bench {
@@ -44,10 +47,16 @@ impl fmt::Debug for Bench {
 
 impl Bench {
     /// Of the runtime file. Its variables and secrets are not used: tests give their own.
-    pub fn new(loaded: runtime::Loaded) -> Bench {
-        let plugins = plugins(&loaded.settings);
-        let registry = Client::new(Arc::new(SchemaFolder::read(&loaded.settings.schemas)));
-        Bench { settings: loaded.settings, egress: loaded.egress, plugins, registry, metrics: Metrics::new() }
+    pub fn new(loaded: &runtime::Loaded) -> Bench {
+        let schemas = loaded.settings.schemas.clone();
+        Bench {
+            egress: loaded.egress.clone(),
+            plugins: plugins(&loaded.settings),
+            registry: Client::new(Arc::new(SchemaFolder::read(&schemas))),
+            metrics: Metrics::new(),
+            coverage: Coverage::default(),
+            schemas,
+        }
     }
 
     /// Compiles a pipeline as production does.
@@ -62,7 +71,7 @@ impl Bench {
         let environment = plan::Environment {
             references,
             egress: Arc::new(egress.ok()?),
-            schemas: &self.settings.schemas,
+            schemas: &self.schemas,
             registry: Some(self.registry.clone()),
             plugins: &self.plugins,
             transport,
@@ -81,6 +90,7 @@ impl Bench {
             let stage = Arc::get_mut(stage).ok_or("the pipeline is in use")?;
             stage.policy.retry = stage.policy.retry.clone().without_jitter();
             (stage.breaker, stage.paused) = (None, false);
+            self.coverage.watch(stage);
         }
         Ok(plan)
     }
@@ -89,6 +99,8 @@ impl Bench {
 /// Tests of several files, in their order.
 #[derive(Debug, Default)]
 pub struct Suite {
+    /// How many files there are, those included that cannot be used.
+    pub read: usize,
     /// The files.
     pub files: Vec<Arc<CaseFile>>,
     /// The tests of all files, in their order.
@@ -166,6 +178,7 @@ impl Suite {
     }
 
     fn add(&mut self, path: &FilePath, bench: &Bench) {
+        self.read += 1;
         let source = match files::pipeline(path) {
             Ok(source) => source,
             Err(finding) => return self.findings.push(*finding),
@@ -214,6 +227,7 @@ impl Suite {
         }
         let lines = cases.iter().map(|(index, ..)| line(&document, *index)).collect::<Vec<_>>();
         let file = Arc::new(CaseFile { document, path: path.to_owned(), pipeline, references, stages });
+        bench.coverage.expect(&plan, &file);
         self.files.push(Arc::clone(&file));
         self.cases.extend(cases.into_iter().zip(lines).map(|((index, test, given, replies), line)| Case {
             name: test.name,

@@ -4,6 +4,7 @@
 //! `load` reads files of tests, `run` runs one test, `judge` compares what came of it with what was expected.
 
 mod compare;
+mod coverage;
 mod event;
 mod judge;
 mod load;
@@ -12,9 +13,12 @@ mod run;
 mod schemas;
 mod script;
 mod stages;
+mod update;
 mod why;
 
+pub use coverage::{Coverage, Point};
 pub use judge::{Difference, Judged, judge};
-pub use load::{Bench, Case, Suite};
+pub use load::{Bench, Case, CaseFile, Suite};
 pub use observed::Observed;
 pub use run::run;
+pub use update::updated;

@@ -42,7 +42,7 @@ async fn play(case: &Case, bench: &Bench) -> Result<Observed, String> {
         }
     }
     let Done { records, published, dead_letters, held, faults, last } = Box::pin(stages.work()).await;
-    Ok(Observed {
+    let seen = Observed {
         records,
         made: script.made(),
         published: written(&plan, published, true).await,
@@ -51,7 +51,10 @@ async fn play(case: &Case, bench: &Bench) -> Result<Observed, String> {
         left: script.left(),
         faults,
         virtual_time: last.map_or(Duration::ZERO, |last| last.saturating_duration_since(begun)),
-    })
+    };
+    let most = |stage: &Arc<Stage>| (stage.service.clone(), stage.policy.retry.max_attempts());
+    bench.coverage.note(&plan.stages.iter().map(most).collect::<Vec<_>>(), &seen);
+    Ok(seen)
 }
 
 /// The answers by the service of each stage.

@@ -233,11 +233,14 @@ impl Stages {
     }
 
     async fn end(mut self) -> Done {
-        for feed in &self.feeds {
+        for feed in &mut self.feeds {
             let held = feed.engine.report().held;
             if !held.is_empty() {
                 self.done.held.push((feed.stage.service.clone(), held));
             }
+            // First the partitions: what is cut off is not to be taken again.
+            let assigned: Vec<Partition> = feed.assigned.iter().cloned().collect();
+            feed.intake.lost(&assigned);
             feed.engine.end();
         }
         self.tasks.close();

@@ -61,9 +61,13 @@ pub(super) fn graph(args: &Args, global: &Global, terminal: &mut Terminal) -> Re
         Output::Dot => text::dot(&graph),
         Output::Svg => svg::svg(&graph),
         Output::Json => format!("{}\n", text::json(&graph)),
-        Output::Human | Output::Mermaid | Output::Short | Output::Github | Output::Sarif | Output::Jsonl => {
-            text::mermaid(&graph)
-        }
+        Output::Human
+        | Output::Junit
+        | Output::Mermaid
+        | Output::Short
+        | Output::Github
+        | Output::Sarif
+        | Output::Jsonl => text::mermaid(&graph),
     };
     terminal.out.write_all(text.as_bytes())?;
     Ok(if findings.iter().any(Diagnostic::is_error) { Exit::No } else { Exit::Yes })

@@ -33,6 +33,36 @@ pub(super) fn print(report: &Report, quiet: bool, colour: bool, out: &mut dyn Wr
     )
 }
 
+/// How many points the line of those that were never exercised names.
+const NAMED: usize = 4;
+
+/// What no test has exercised: in full, or the first few.
+pub(super) fn coverage(report: &Report, full: bool, out: &mut dyn Write) -> io::Result<()> {
+    let never: Vec<String> = report
+        .points
+        .iter()
+        .filter(|(_, exercised)| !exercised)
+        .map(|(point, _)| format!("{} {}", point.service, point.what))
+        .collect();
+    if !full {
+        if never.is_empty() {
+            return Ok(());
+        }
+        let named = never.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+        let more = match never.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        return writeln!(out, "Never exercised: {named}{more}. See --coverage.");
+    }
+    writeln!(out, "\nExercised: {} of {}", report.points.len() - never.len(), report.points.len())?;
+    for (point, exercised) in &report.points {
+        let word = if *exercised { "yes" } else { "NO " };
+        writeln!(out, "  {word}  {} {}", point.service, point.what)?;
+    }
+    Ok(())
+}
+
 fn one(ran: &Ran, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let paint = |code: &str, text: &str| {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }

@@ -8,6 +8,10 @@ use crate::spec::diagnostic;
 /// `weir.test/v1`: may only grow.
 pub(super) fn document(report: &Report) -> Value {
     let findings: Vec<Value> = report.findings.iter().map(diagnostic::json).collect();
+    let points = report.points.iter();
+    let points: Vec<Value> = points
+        .map(|(point, exercised)| json!({ "stage": point.service, "what": point.what, "exercised": exercised }))
+        .collect();
     json!({
         "schema": "weir.test/v1",
         "tests": report.ran.iter().map(one).collect::<Vec<_>>(),
@@ -15,6 +19,7 @@ pub(super) fn document(report: &Report) -> Value {
         "failed": report.failed(),
         "seconds": report.took.as_secs_f64(),
         "virtual_seconds": report.virtual_time().as_secs_f64(),
+        "coverage": points,
         "findings": findings,
     })
 }
