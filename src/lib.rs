@@ -21,6 +21,7 @@ pub mod handler;
 pub mod deliver;
 pub mod publish;
 pub mod runtime;
+pub mod rehearsal;
 pub mod api;
 pub mod cli;
 pub mod telemetry;

@@ -10,6 +10,7 @@ use super::terminal::Terminal;
 use super::{CliError, Exit, Global, Output};
 use crate::handler::egress::{self, Egress};
 use crate::plan::{self, check::Given};
+use crate::rehearsal::{Bench, Suite};
 use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic, Severity};
 use crate::spec::span::Source;
@@ -64,7 +65,8 @@ pub fn check(sources: &[Arc<Source>], loaded: &runtime::Loaded, mut findings: Ve
         };
         let plugins = crate::runtime::load::plugins(&loaded.settings);
         let schemas = &loaded.settings.schemas;
-        let environment = plan::Environment { references, egress, schemas, registry, plugins: &plugins };
+        let environment =
+            plan::Environment { references, egress, schemas, registry, plugins: &plugins, transport: None };
         for file in &files {
             plan::compile(file, &environment, &mut findings);
         }
@@ -98,6 +100,14 @@ pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit
         let apart = check(&[block], &loaded, Vec::new());
         report.findings.extend(apart.findings);
         report.files += apart.files;
+    }
+    let bench = Bench::new(&loaded);
+    for path in paths.iter().filter(|path| path.is_dir() || files::is_test(path)) {
+        let suite = Suite::load(std::slice::from_ref(path), &bench).map_err(|(_, error)| {
+            CliError::new(Exit::Usage, format!("reading {}: {error}", path.display()))
+        })?;
+        report.files += suite.read;
+        report.findings.extend(suite.findings);
     }
     diagnostic::sort(&mut report.findings);
     if report.files == 0 && report.findings.is_empty() {
@@ -146,6 +156,9 @@ fn collect(path: &Path, found: &mut Texts, findings: &mut Vec<Diagnostic>) -> io
         }
         return Ok(());
     }
+    if files::is_test(path) {
+        return std::fs::metadata(path).map(drop);
+    }
     for file in files::pipelines_at(path)? {
         let is_markdown = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("md"));
         match files::pipeline(&file) {
@@ -166,7 +179,7 @@ struct Form {
 fn print(report: &Report, form: Form, took: Duration, out: &mut dyn Write) -> io::Result<()> {
     match form.output {
         // The command line refuses the forms of other commands.
-        Output::Human | Output::Markdown | Output::Mermaid | Output::Dot | Output::Svg => {
+        Output::Human | Output::Junit | Output::Markdown | Output::Mermaid | Output::Dot | Output::Svg => {
             for finding in &report.findings {
                 writeln!(out, "{}", diagnostic::human(finding, form.colour))?;
             }

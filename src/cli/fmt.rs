@@ -2,6 +2,8 @@
 
 mod write;
 
+pub(super) use write::replace;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

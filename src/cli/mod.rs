@@ -20,6 +20,7 @@ pub mod run;
 mod signals;
 mod store;
 pub mod terminal;
+pub mod test;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -80,6 +81,8 @@ pub enum Output {
     Short,
     /// One JSON document.
     Json,
+    /// Of `test`: JUnit XML.
+    Junit,
     /// Of `receive`: one JSON object for each request.
     Jsonl,
     /// Of `check`: annotations of a GitHub workflow.
@@ -101,6 +104,8 @@ pub enum Output {
 pub enum Command {
     /// Find mistakes in pipeline files.
     Check(check::Args),
+    /// Run the tests beside pipelines.
+    Test(test::Args),
     /// Rewrite files in the standard form, comments kept.
     Fmt(fmt::Args),
     /// Draw topics, stages and handlers.
@@ -168,6 +173,7 @@ impl Command {
     fn forms(&self) -> (&'static str, &'static [Output]) {
         match self {
             Command::Check(_) => ("check", &[Output::Short, Output::Json, Output::Github, Output::Sarif]),
+            Command::Test(_) => ("test", &[Output::Junit, Output::Json]),
             Command::Fmt(_) => ("fmt", &[Output::Json]),
             Command::Graph(_) => ("graph", &[Output::Mermaid, Output::Dot, Output::Svg, Output::Json]),
             Command::Explain(_) => ("explain", &[]),
@@ -205,6 +211,7 @@ impl Command {
     fn run(self, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
         match self {
             Command::Check(args) => check::run(&args, global, terminal),
+            Command::Test(args) => test::test(&args, global, terminal),
             Command::Fmt(args) => fmt::fmt(&args, global, terminal),
             Command::Graph(args) => graph::graph(&args, global, terminal),
             Command::Explain(args) => explain::run(&args, terminal),

@@ -116,6 +116,8 @@ pub struct Context {
     pub folder: Arc<Path>,
     /// Where requests may go, shared by the process.
     pub egress: Arc<egress::Egress>,
+    /// What carries requests in place of the network, where something does.
+    pub transport: Option<Arc<dyn webhook::Transport>>,
 }
 
 /// What is wrong with a handler's block. `plan` knows where the block stands in the file.

@@ -205,6 +205,7 @@ mod tests {
             reads_answer: false,
             folder: Arc::from(std::path::Path::new("")),
             egress: Arc::new(egress),
+            transport: None,
         };
         for example in [webhook::EXAMPLE, log::EXAMPLE] {
             let (spec, findings) = read_file(example);

@@ -3,6 +3,7 @@
 //! are worn out, is made anew (D6, G14).
 
 mod live;
+mod memory;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::options::{self, Cluster};
 use super::{KafkaError, raw};
 use crate::event::Outgoing;
 use live::{Live, POLL_FOR};
+pub use memory::{Appended, MemoryLog};
 
 /// How long a record may wait for room in the producer's queue.
 const ROOM_WITHIN: Duration = Duration::from_secs(120);
@@ -39,7 +41,18 @@ const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Writes records. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Producer {
+pub struct Producer(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Kafka(Kafka),
+    /// Whoever writes, and the log.
+    Memory(Arc<str>, MemoryLog),
+}
+
+/// One that writes to Kafka.
+#[derive(Debug, Clone)]
+struct Kafka {
     shared: Arc<Shared>,
     /// Bytes of the queue that its user may still fill, and of how many; `None`: all of it.
     share: Option<(Arc<Semaphore>, usize)>,
@@ -61,7 +74,7 @@ struct Shared {
     /// How long a delivery report may take: longer than `message.timeout.ms`, which bounds it (D8).
     report_within: Duration,
     /// Sends each record in a batch of its own; made when it is first needed. `None` in that one itself.
-    alone: Option<Mutex<Option<Producer>>>,
+    alone: Option<Mutex<Option<Kafka>>>,
     /// Held by who makes a client anew.
     remaking: Mutex<()>,
 }
@@ -72,14 +85,71 @@ type Report = oneshot::Receiver<Result<Written, KafkaError>>;
 impl Producer {
     /// Makes the client; it connects by itself.
     pub fn build(cluster: &Cluster, client_id: &str) -> Result<Producer, KafkaError> {
-        Producer::build_as(cluster.clone(), client_id.to_owned(), Some(Mutex::default()))
+        let kafka = Kafka::build_as(cluster.clone(), client_id.to_owned(), Some(Mutex::default()))?;
+        Ok(Producer(Kind::Kafka(kafka)))
     }
 
+    /// One that writes to a log in memory, as `by`.
+    pub fn to_memory(log: &MemoryLog, by: &str) -> Producer {
+        Producer(Kind::Memory(by.into(), log.clone()))
+    }
+
+    /// The same client for one stage, which fills at most a quarter of its queue: one that publishes much holds up no other
+    /// (D12).
+    pub fn for_stage(&self) -> Producer {
+        match &self.0 {
+            Kind::Kafka(kafka) => Producer(Kind::Kafka(kafka.for_stage())),
+            Kind::Memory(..) => self.clone(),
+        }
+    }
+
+    /// Writes a record and waits for its delivery report, as `begin` and `written` do. The broker judges a whole batch by its
+    /// size: one that is too large is sent again alone, so that the answer is about this record (D11).
+    pub async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
+        match &self.0 {
+            Kind::Kafka(kafka) => kafka.send(record).await,
+            Kind::Memory(by, log) => Ok(log.append(by, record)),
+        }
+    }
+
+    /// Puts a record behind all that were begun before it; records of one partition are written in this order. A full queue
+    /// is waited out (M7), at most 120 s. An error that is `fatal` means that the client is another one now: send again.
+    pub async fn begin(&self, record: &Outgoing) -> Result<Sending, KafkaError> {
+        match &self.0 {
+            Kind::Kafka(kafka) => Ok(Sending(State::Queued(Box::new(kafka.begin(record).await?)))),
+            Kind::Memory(by, log) => Ok(Sending(State::Written(log.append(by, record)))),
+        }
+    }
+
+    /// Waits until every record has its report. Blocks (P10); whatever is left after `timeout` is an error (D9).
+    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+        match &self.0 {
+            Kind::Kafka(kafka) => kafka.flush(timeout),
+            Kind::Memory(..) => Ok(()),
+        }
+    }
+
+    /// Bytes of keys and values of the records that have no report yet, and how many there may be.
+    pub fn memory(&self) -> (usize, usize) {
+        match &self.0 {
+            Kind::Kafka(kafka) => (kafka.both().map(|live| live.bytes()).sum(), kafka.shared.queue),
+            Kind::Memory(..) => (0, 0),
+        }
+    }
+
+    /// How many records have no report yet.
+    pub fn in_flight(&self) -> usize {
+        let Kind::Kafka(kafka) = &self.0 else { return 0 };
+        kafka.both().map(|live| usize::try_from(live.client.in_flight_count()).unwrap_or(0)).sum()
+    }
+}
+
+impl Kafka {
     fn build_as(
         cluster: Cluster,
         client_id: String,
-        alone: Option<Mutex<Option<Producer>>>,
-    ) -> Result<Producer, KafkaError> {
+        alone: Option<Mutex<Option<Kafka>>>,
+    ) -> Result<Kafka, KafkaError> {
         let reported = Arc::new(Notify::new());
         let live = ArcSwap::from_pointee(Live::start(&cluster, &client_id, &reported)?);
         let options = options::producer(&cluster, &client_id);
@@ -90,17 +160,12 @@ impl Producer {
         let queue = kilobytes.unwrap_or_default().saturating_mul(1024);
         let remaking = Mutex::default();
         let shared = Shared { cluster, client_id, reported, live, queue, report_within, alone, remaking };
-        Ok(Producer { shared: Arc::new(shared), share: None })
+        Ok(Kafka { shared: Arc::new(shared), share: None })
     }
 
-    /// The same client for one stage, which fills at most a quarter of its queue: one that publishes much holds up no other
-    /// (D12).
-    pub fn for_stage(&self) -> Producer {
+    fn for_stage(&self) -> Kafka {
         let quarter = self.shared.queue / 4;
-        Producer {
-            shared: Arc::clone(&self.shared),
-            share: Some((Arc::new(Semaphore::new(quarter)), quarter)),
-        }
+        Kafka { shared: Arc::clone(&self.shared), share: Some((Arc::new(Semaphore::new(quarter)), quarter)) }
     }
 
     /// Room in the share of the queue, until it is dropped. Waits as for the queue itself.
@@ -116,7 +181,7 @@ impl Producer {
     }
 
     /// The producer that sends each record in a batch of its own; `None` where this is it.
-    fn alone(&self) -> Option<Result<Producer, KafkaError>> {
+    fn alone(&self) -> Option<Result<Kafka, KafkaError>> {
         let mut made = self.shared.alone.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made {
             return Some(Ok(made.clone()));
@@ -124,7 +189,7 @@ impl Producer {
         let mut cluster = self.shared.cluster.clone();
         cluster.properties.insert("batch.num.messages".to_owned(), "1".to_owned());
         cluster.properties.insert("linger.ms".to_owned(), "0".to_owned());
-        let new = Producer::build_as(cluster, format!("{}-alone", self.shared.client_id), None);
+        let new = Kafka::build_as(cluster, format!("{}-alone", self.shared.client_id), None);
         *made = new.as_ref().ok().cloned();
         Some(new)
     }
@@ -136,9 +201,7 @@ impl Producer {
         [Some(self.clone()), made].into_iter().flatten().map(|producer| producer.shared.live.load_full())
     }
 
-    /// Writes a record and waits for its delivery report, as `begin` and `written` do. The broker judges a whole batch by its
-    /// size: one that is too large is sent again alone, so that the answer is about this record (D11).
-    pub async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
+    async fn send(&self, record: &Outgoing) -> Result<Written, KafkaError> {
         let sent = match self.begin(record).await {
             Ok(sending) => sending.written().await,
             Err(error) => Err(error),
@@ -153,13 +216,11 @@ impl Producer {
         }
     }
 
-    /// Puts a record behind all that were begun before it; records of one partition are written in this order. A full queue
-    /// is waited out (M7), at most 120 s. An error that is `fatal` means that the client is another one now: send again.
-    pub async fn begin(&self, record: &Outgoing) -> Result<Sending, KafkaError> {
+    async fn begin(&self, record: &Outgoing) -> Result<Queued, KafkaError> {
         let room = self.room_for(record).await?;
         let live = self.shared.live();
         match self.enqueue(&live, record).await {
-            Ok(report) => Ok(Sending { shared: Arc::clone(&self.shared), live, report, room }),
+            Ok(report) => Ok(Queued { shared: Arc::clone(&self.shared), live, report, room }),
             Err(error) => Err(self.shared.or_fatal(live, error)),
         }
     }
@@ -184,28 +245,38 @@ impl Producer {
         }
     }
 
-    /// Waits until every record has its report. Blocks (P10); whatever is left after `timeout` is an error (D9).
-    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+    fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         for live in self.both() {
             live.client.flush(timeout)?;
         }
         Ok(())
     }
-
-    /// Bytes of keys and values of the records that have no report yet, and how many there may be.
-    pub fn memory(&self) -> (usize, usize) {
-        (self.both().map(|live| live.bytes()).sum(), self.shared.queue)
-    }
-
-    /// How many records have no report yet.
-    pub fn in_flight(&self) -> usize {
-        self.both().map(|live| usize::try_from(live.client.in_flight_count()).unwrap_or(0)).sum()
-    }
 }
 
 /// A record that is in the producer's queue. Dropped, it is written all the same.
 #[derive(Debug)]
-pub struct Sending {
+pub struct Sending(State);
+
+#[derive(Debug)]
+enum State {
+    Queued(Box<Queued>),
+    Written(Written),
+}
+
+impl Sending {
+    /// Waits for the delivery report. An error may mean that it was written all the same (D7); one that is `fatal` means
+    /// that the client is another one now.
+    pub async fn written(self) -> Result<Written, KafkaError> {
+        match self.0 {
+            State::Queued(queued) => queued.written().await,
+            State::Written(written) => Ok(written),
+        }
+    }
+}
+
+/// One that waits for its delivery report.
+#[derive(Debug)]
+struct Queued {
     shared: Arc<Shared>,
     live: Arc<Live>,
     report: Report,
@@ -213,11 +284,9 @@ pub struct Sending {
     room: Option<OwnedSemaphorePermit>,
 }
 
-impl Sending {
-    /// Waits for the delivery report. An error may mean that it was written all the same (D7); one that is `fatal` means
-    /// that the client is another one now.
-    pub async fn written(self) -> Result<Written, KafkaError> {
-        let Sending { shared, live, report, room } = self;
+impl Queued {
+    async fn written(self) -> Result<Written, KafkaError> {
+        let Queued { shared, live, report, room } = self;
         let reported = tokio::time::timeout(shared.report_within, report).await;
         drop(room);
         match reported {
@@ -304,6 +373,15 @@ mod tests {
     use super::*;
     use crate::kafka::embedded::Embedded;
 
+    impl Producer {
+        fn kafka(&self) -> &Kafka {
+            match &self.0 {
+                Kind::Kafka(kafka) => kafka,
+                Kind::Memory(..) => panic!("a log in memory"),
+            }
+        }
+    }
+
     /// For the topic `out`.
     fn record(key: Option<&'static str>, value: impl Into<Bytes>) -> Outgoing {
         Outgoing {
@@ -324,7 +402,7 @@ mod tests {
         let record = record(None, "v");
         let first = producer.send(&record).await.unwrap().offset;
 
-        raw::make_fatal(producer.shared.live.load().client.client());
+        raw::make_fatal(producer.kafka().shared.live.load().client.client());
         let error = producer.send(&record).await.unwrap_err();
         assert!(error.fatal, "{error:?}");
         assert!(error.message.contains("made by a test"), "{error}");
@@ -346,14 +424,14 @@ mod tests {
         cluster.properties.insert("ssl.ca.location".to_owned(), file.display().to_string());
         let producer = Producer::build(&cluster, "test").unwrap();
         let record = record(None, "v");
-        let before = producer.shared.live();
+        let before = producer.kafka().shared.live();
         let queued = producer.begin(&record).await.unwrap();
         std::fs::write(&file, "two").unwrap();
         let error =
             tokio::time::timeout(Duration::from_secs(30), queued.written()).await.unwrap().unwrap_err();
         assert_eq!(error.code, RDKafkaErrorCode::PurgeQueue, "{error}");
         let replaced = async {
-            while Arc::ptr_eq(&producer.shared.live(), &before) {
+            while Arc::ptr_eq(&producer.kafka().shared.live(), &before) {
                 tokio::task::yield_now().await;
             }
         };
@@ -398,7 +476,8 @@ mod tests {
             tokio::time::timeout(Duration::from_millis(200), sent).await.ok();
             whole.in_flight() > before
         };
-        let (first, second) = (one.room_for(&record).await.unwrap(), one.room_for(&record).await.unwrap());
+        let (first, second) =
+            (one.kafka().room_for(&record).await.unwrap(), one.kafka().room_for(&record).await.unwrap());
         assert!(first.is_some() && second.is_some(), "800 of 1,024 bytes");
         assert!(!is_sent(&one).await, "a third does not fit into the share");
         assert!(is_sent(&other).await, "another stage has its own");

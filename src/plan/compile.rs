@@ -14,7 +14,7 @@ use crate::codec::{Codec, Format};
 use crate::deliver::breaker::Numbers;
 use crate::deliver::{judge, retry};
 use crate::handler::egress::Egress;
-use crate::handler::webhook::{Breaker, BreakerNumbers};
+use crate::handler::webhook::{Breaker, BreakerNumbers, Transport};
 use crate::handler::{self, Handler};
 use crate::plugin::Plugins;
 use crate::publish::route::{Place, Route};
@@ -42,6 +42,8 @@ pub struct Environment<'a> {
     pub registry: Option<registry::Client>,
     /// Where plugins come from.
     pub plugins: &'a Plugins,
+    /// What carries the requests of webhooks in place of the network, where something does.
+    pub transport: Option<Arc<dyn Transport>>,
 }
 
 /// A name that is not one.
@@ -197,6 +199,7 @@ impl Compiler<'_, '_> {
                 reads_answer,
                 folder: folder(&self.document.source),
                 egress: Arc::clone(&self.environment.egress),
+                transport: self.environment.transport.clone(),
             };
             self.handler(handler, &context, &path.then("handler"))
         });

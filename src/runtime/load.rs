@@ -323,6 +323,7 @@ impl Loader {
             schemas: &self.settings.schemas,
             registry: self.registry.clone(),
             plugins: &self.plugins,
+            transport: None,
         }
     }
 

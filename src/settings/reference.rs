@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::spec::diagnostic::did_you_mean;
 
@@ -53,6 +54,8 @@ pub enum ReferenceError {
         name: String,
         /// Names that do exist, for "did you mean".
         known: Vec<String>,
+        /// The file that gives them, where it is not the runtime file.
+        given_by: Option<Arc<str>>,
     },
     /// `${` that is none of the three forms, or is not closed.
     #[error("`{text}` is not a reference")]
@@ -67,8 +70,8 @@ pub enum ReferenceError {
 impl ReferenceError {
     /// What to do.
     pub fn help(&self) -> String {
-        let (kind, name, known) = match self {
-            ReferenceError::Missing { kind, name, known } => (kind.as_str(), name, known),
+        let (kind, name, known, given_by) = match self {
+            ReferenceError::Missing { kind, name, known, given_by } => (kind.as_str(), name, known, given_by),
             ReferenceError::Malformed { text, .. } if !text.ends_with('}') => {
                 return "close it with `}`; for the text `${` itself write `$${`".to_owned();
             }
@@ -82,6 +85,10 @@ impl ReferenceError {
         };
         if let Some(near) = did_you_mean(name, known.iter().map(String::as_str)) {
             return format!("did you mean `{near}`?");
+        }
+        if let Some(file) = given_by {
+            let key = if kind == "env" { "env".to_owned() } else { format!("{kind}s") };
+            return format!("add `{name}` to `{key}` of {file}");
         }
         match kind {
             "var" => format!("add `{name}` to `vars` of weir.yaml"),
@@ -103,6 +110,8 @@ pub struct References {
     pub vars: BTreeMap<String, String>,
     /// `${secret:NAME}`.
     pub secrets: BTreeMap<String, String>,
+    /// The file that gives all of these, where it is not the runtime file and the environment.
+    pub given_by: Option<Arc<str>>,
 }
 
 impl fmt::Debug for References {
@@ -164,6 +173,7 @@ impl References {
             kind: kind.to_owned(),
             name: name.to_owned(),
             known: if kind == "env" { Vec::new() } else { from.keys().cloned().collect() },
+            given_by: self.given_by.clone(),
         })
     }
 }
@@ -177,6 +187,7 @@ mod tests {
             env: BTreeMap::from([("HOME".into(), "/root".into())]),
             vars: BTreeMap::from([("url".into(), "https://x".into())]),
             secrets: BTreeMap::from([("token".into(), "s3cr3t".into())]),
+            given_by: None,
         }
     }
 

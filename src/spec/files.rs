@@ -19,13 +19,36 @@ pub fn pipelines_at(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
+    yaml_in(path, false)
+}
+
+/// The files of tests that a path stands for: itself, the one beside a pipeline's file, or in a folder all of them, by name.
+/// Fails where the path cannot be read.
+pub fn tests_at(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if fs::metadata(path)?.is_dir() {
+        return yaml_in(path, true);
+    }
+    if is_test(path) {
+        return Ok(vec![path.to_owned()]);
+    }
+    let beside = ["test.yaml", "test.yml"].map(|end| path.with_extension(end));
+    Ok(beside.into_iter().filter(|file| file.is_file()).collect())
+}
+
+/// Whether a file is one of tests, by its name.
+pub fn is_test(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+    name.ends_with(".test.yaml") || name.ends_with(".test.yml")
+}
+
+/// The YAML files of a folder that are tests, or are not, by name.
+fn yaml_in(folder: &Path, tests: bool) -> io::Result<Vec<PathBuf>> {
     let mut out = Vec::new();
-    for entry in fs::read_dir(path)? {
+    for entry in fs::read_dir(folder)? {
         let file = entry?.path();
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
-        let test = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
-        if yaml && !test && !name.starts_with('.') {
+        if yaml && is_test(&file) == tests && !name.starts_with('.') {
             out.push(file);
         }
     }

@@ -12,6 +12,7 @@ pub mod runtime;
 mod later;
 mod misplaced;
 mod file;
+pub mod testfile;
 pub mod files;
 pub mod layout;
 

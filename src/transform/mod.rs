@@ -27,7 +27,7 @@ use crate::settings::References;
 use crate::telemetry::metrics::TransformErrorKind;
 
 pub use spec::{Item, Kind};
-pub use step::{Failed, Step, run};
+pub use step::{Failed, Passage, Step, Watch, run};
 
 /// What a transform makes of an event.
 #[derive(Debug, Clone, PartialEq)]

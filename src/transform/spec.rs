@@ -99,7 +99,7 @@ impl Item {
             .ok();
         let name = self.name.clone().unwrap_or_else(|| format!("{word}-{index}"));
         match transform {
-            Some(transform) if findings.is_empty() => Ok(Step { name, when, transform }),
+            Some(transform) if findings.is_empty() => Ok(Step { name, when, transform, watch: None }),
             _ => Err(findings),
         }
     }

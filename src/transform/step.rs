@@ -1,5 +1,8 @@
 //! The steps of a stage, one after the other.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::{Emit, Transform};
 use crate::event::Event;
 use crate::outcome::{Failure, Filter};
@@ -15,6 +18,27 @@ pub struct Step {
     pub when: Option<Predicate>,
     /// The transform.
     pub transform: Box<dyn Transform>,
+    /// Who looks on.
+    pub watch: Option<Arc<dyn Watch>>,
+}
+
+/// Looks on while events pass through the steps of a stage: what `weir test` and `weir try` tell of them.
+pub trait Watch: Send + Sync + fmt::Debug {
+    /// An event has passed through a step.
+    fn passed(&self, passage: Passage<'_>);
+}
+
+/// An event's way through one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Passage<'a> {
+    /// The step's name.
+    pub step: &'a str,
+    /// What `when` said; `None` where the step has none, or it could not be told.
+    pub when: Option<bool>,
+    /// The event before it.
+    pub before: &'a Event,
+    /// What became of it; the failure's message begins with the step's name.
+    pub after: Result<&'a Emit, &'a Failure>,
 }
 
 /// A step that failed on an event.
@@ -36,18 +60,34 @@ impl Step {
         event: Event,
         around: Surroundings<'_>,
     ) -> Result<Emit, (TransformErrorKind, Failure)> {
+        let Some(watch) = &self.watch else { return self.pass(event, around).1 };
+        let before = event.clone();
+        let (when, passed) = self.pass(event, around);
+        let after = passed.as_ref().map_err(|(_, failure)| failure);
+        watch.passed(Passage { step: &self.name, when, before: &before, after });
+        passed
+    }
+
+    /// The same, and what `when` has said.
+    fn pass(
+        &self,
+        event: Event,
+        around: Surroundings<'_>,
+    ) -> (Option<bool>, Result<Emit, (TransformErrorKind, Failure)>) {
         let named = |kind, mut failure: Failure| {
             failure.message = format!("{}: {}", self.name, failure.message);
             (kind, failure)
         };
-        if let Some(when) = &self.when {
-            let applies = when.test(&View::of(&event, around));
-            if !applies.map_err(|failure| named(TransformErrorKind::Eval, failure))? {
-                return Ok(Emit::One(event));
-            }
+        let applies = self.when.as_ref().map(|when| when.test(&View::of(&event, around)));
+        let when = match applies.transpose() {
+            Ok(when) => when,
+            Err(failure) => return (None, Err(named(TransformErrorKind::Eval, failure))),
+        };
+        if when == Some(false) {
+            return (when, Ok(Emit::One(event)));
         }
         let kind = self.transform.failure_kind();
-        self.transform.apply(event, around).map_err(|failure| named(kind, failure))
+        (when, self.transform.apply(event, around).map_err(|failure| named(kind, failure)))
     }
 
     /// Every way in which it can fail.

@@ -31,7 +31,7 @@ fn the_samples_are_drawn_in_every_form() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["schema"], "weir.graph/v1");
     let stages = json["nodes"].as_array().unwrap().iter().filter(|node| node["kind"] == "stage").count();
-    assert_eq!(stages, 5);
+    assert_eq!(stages, 12);
 }
 
 #[test]

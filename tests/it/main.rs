@@ -15,6 +15,7 @@ mod receive;
 mod support;
 mod rig;
 mod delivery;
+mod rehearsal;
 mod reload;
 mod git;
 mod restarts;

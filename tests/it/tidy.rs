@@ -46,12 +46,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("flow", &["settings", "plan", "codec", "transform", "handler", "publish", "deliver", "track", "kafka"]),
     ("replay", &["settings", "flow", "plan", "publish", "deliver", "track", "store", "kafka"]),
     ("runtime", ALL_BELOW_RUNTIME),
+    ("rehearsal", &["runtime"]),
     ("api", &["runtime"]),
-    ("cli", &["runtime", "api"]),
+    ("cli", &["runtime", "rehearsal", "api"]),
     ("main", &["cli"]),
 ];
 
-/// `api` and `cli` may use these as well.
+/// `rehearsal`, `api` and `cli` may use these as well.
 const ALL_BELOW_RUNTIME: &[&str] = &[
     "settings",
     "git",
@@ -104,6 +105,10 @@ const SLEEPERS: &[(&str, &str)] = &[
     ("src/runtime/watch.rs", "looks at topics and stages every few seconds"),
     ("src/cli/receive/server.rs", "a scripted answer waits as the script says"),
     ("src/handler/webhook/mod.rs", "a request waits for its place where a rate is asked for"),
+    (
+        "src/handler/webhook/transport.rs",
+        "a scripted answer takes as long as the script says, in virtual time",
+    ),
     ("src/handler/webhook/client.rs", "the timer of an attempt's limits: it ends a wait and is none"),
     ("tests/it/support/run.rs", "the rig's one place"),
 ];
@@ -121,7 +126,7 @@ fn layers() {
             let leaf = LEAVES.iter().any(|leaf| used == *leaf || used.starts_with(&format!("{leaf}::")));
             let top = used.split("::").next().unwrap_or_default();
             let allowed = LAYERS.iter().find(|(name, _)| *name == module).map(|(_, allowed)| *allowed);
-            let below = matches!(module, "api" | "cli") && ALL_BELOW_RUNTIME.contains(&top);
+            let below = matches!(module, "rehearsal" | "api" | "cli") && ALL_BELOW_RUNTIME.contains(&top);
             let fine = match allowed {
                 _ if leaf || top == module => true,
                 _ if leaves_only => false,

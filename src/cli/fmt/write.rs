@@ -14,7 +14,7 @@ const UNWRITTEN: &str = "W0102";
 
 /// Writes the text beside the file and renames it over it, with the file's permissions and owner. Of a link the target is
 /// written. Fails, and leaves the file as it is, where it is read-only, has changed since `read`, or cannot be written.
-pub(super) fn replace(path: &Path, read: &Source, text: &str) -> Result<(), Box<Diagnostic>> {
+pub(in crate::cli) fn replace(path: &Path, read: &Source, text: &str) -> Result<(), Box<Diagnostic>> {
     let fault = |message: String, help: &str| {
         let nowhere = Label::new(&Source::new(read.name(), ""), Span::default(), "");
         Box::new(Diagnostic::error(UNWRITTEN, message, nowhere).with_help(help))

@@ -148,6 +148,7 @@ fn published(loaded: &runtime::Loaded, registry: &Registry) -> Vec<(String, Stri
         schemas: &loaded.settings.schemas,
         registry: Some(registry.client.clone()),
         plugins: &plugins,
+        transport: None,
     };
     let plans: Vec<_> =
         files.iter().filter_map(|file| plan::compile(file, &environment, &mut Vec::new())).collect();

@@ -112,6 +112,12 @@ impl Policy {
         })
     }
 
+    /// The same with waits that are exact.
+    #[must_use]
+    pub fn without_jitter(self) -> Policy {
+        Policy { jitter: false, ..self }
+    }
+
     /// What follows when attempt number `attempts_made` has failed, `since_first_try` after the first one began.
     /// `retry_after` is what the receiver asked for: the longer of it and the backoff is waited.
     pub fn next(

@@ -18,6 +18,7 @@ use super::rules::Rules;
 use super::sign::Signer;
 use super::spec::{Batch, CloudEventsMode, Content, Method, Spec};
 use super::tls::{Files, Tls};
+use super::transport::Stand;
 use super::url::UrlPlan;
 use super::wire::Wire;
 use super::{Webhook, auth, batch, headers, item, pace, request, url};
@@ -85,6 +86,10 @@ pub(super) fn compile(
         wire: Wire {
             ways: Ways { egress: Arc::clone(&context.egress), tls, proxy, limits: limits(spec) },
             pool: Pool::new(at_once),
+            stand: context.transport.as_ref().map(|transport| Stand {
+                service: context.service.as_str().into(),
+                transport: Arc::clone(transport),
+            }),
         },
         tokens,
         bare,

@@ -127,7 +127,12 @@ fn borrowed(host: &Host) -> Host<&str> {
     }
 }
 
-fn vet(egress: &Egress, host: &Host, https: bool, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Fault> {
+pub(super) fn vet(
+    egress: &Egress,
+    host: &Host,
+    https: bool,
+    found: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, Fault> {
     let host = host.to_string();
     let mut refused = None;
     let mut vetted = Vec::with_capacity(found.len());

@@ -18,6 +18,7 @@ mod token_source;
 mod site;
 mod shared;
 mod pool;
+mod transport;
 mod wire;
 mod pace;
 mod doors;
@@ -78,6 +79,7 @@ use crate::telemetry::clock;
 
 pub use site::{Site, SiteSpec, Unasked};
 pub use token_source::{Granted, TokenSource};
+pub use transport::{Carried, Purpose, Reply, ReplyKind, Transport};
 
 pub use spec::{
     Auth, Batch, Breaker, BreakerNumbers, BreakerOff, CloudEvents as CloudEventsSpec, CloudEventsBlock,

@@ -29,7 +29,7 @@ use crate::plan::expr::{Surroundings, View};
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const WEIR_ATTEMPT: HeaderName = HeaderName::from_static("weir-attempt");
+pub(super) const WEIR_ATTEMPT: HeaderName = HeaderName::from_static("weir-attempt");
 const WEIR_EVENT: HeaderName = HeaderName::from_static("weir-event");
 const WEIR_DEADLINE: HeaderName = HeaderName::from_static("weir-deadline");
 const WEIR_TOMBSTONE: HeaderName = HeaderName::from_static("weir-tombstone");

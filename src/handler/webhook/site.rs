@@ -116,7 +116,8 @@ impl Site {
         let below = target.uri.path().trim_end_matches('/').to_owned();
         let limits = Limits { dns: WITHIN, connect: WITHIN, tls: WITHIN, first_byte: WITHIN, total: WITHIN };
         let ways = Ways { egress: Arc::new(egress), tls, proxy: None, limits };
-        Ok(Site { target, below, credentials, media_type, wire: Wire { ways, pool: Pool::new(RESTING) } })
+        let wire = Wire { ways, pool: Pool::new(RESTING), stand: None };
+        Ok(Site { target, below, credentials, media_type, wire })
     }
 
     /// The URL, for people.

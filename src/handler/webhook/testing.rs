@@ -214,6 +214,7 @@ pub(super) fn context(egress: Egress) -> Context {
         reads_answer: false,
         folder: Arc::from(std::path::Path::new("")),
         egress: Arc::new(egress),
+        transport: None,
     }
 }
 

@@ -59,7 +59,7 @@ impl TokenSource {
         let Some(tokens) = Tokens::compile(auth, egress, references)? else { return Ok(None) };
         let limits = Limits { dns: WITHIN, connect: WITHIN, tls: WITHIN, first_byte: WITHIN, total: WITHIN };
         let ways = Ways { egress: Arc::clone(egress), tls: Tls::default(), proxy: None, limits };
-        let wire = Wire { ways, pool: Pool::new(1) };
+        let wire = Wire { ways, pool: Pool::new(1), stand: None };
         Ok(Some(TokenSource { tokens, wire }))
     }
 

@@ -15,6 +15,7 @@ use super::client::{Bounds, Exchange, Live};
 use super::connect::{self, Origin, Ways};
 use super::pool::{First, Pool, Way};
 use super::shared::Shared;
+use super::transport::Stand;
 use crate::outcome::Answer;
 use crate::telemetry::clock;
 
@@ -26,6 +27,8 @@ const SENDINGS: usize = 3;
 pub(super) struct Wire {
     pub(super) ways: Ways,
     pub(super) pool: Pool,
+    /// What carries requests in place of the network.
+    pub(super) stand: Option<Stand>,
 }
 
 /// A request to send.
@@ -40,6 +43,9 @@ impl Wire {
         again: impl Fn() -> Result<Sent, Fault>,
         bounds: Bounds<'_>,
     ) -> Result<Answer, Fault> {
+        if let Some(stand) = &self.stand {
+            return stand.send(&self.ways, origin, first, bounds).await;
+        }
         let mut request = Some(first);
         let mut rested = false;
         for sending in 0..SENDINGS {

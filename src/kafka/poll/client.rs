@@ -160,7 +160,7 @@ impl<I: Intake> Poller<I> {
         (self.asks, self.outstanding, self.hushed) = (Asks::default(), None, false);
         self.singly.clear();
         self.clean &= !self.stopping;
-        self.handle.queue.store(Arc::clone(&new.queue));
+        self.handle.replaced(&new.queue);
         self.token = 0;
         let old = std::mem::replace(&mut self.client, new);
         let users = std::mem::take(&mut self.others);

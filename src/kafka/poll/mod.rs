@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rdkafka::consumer::Consumer as _;
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::find::Begin;
@@ -75,8 +76,7 @@ const NOW: u8 = 2;
 /// Wakes and stops a poll thread. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PollHandle {
-    /// That of the client of today.
-    queue: Arc<ArcSwap<Queue>>,
+    thread: Thread,
     stop: Arc<AtomicU8>,
     grace: Arc<Mutex<Duration>>,
     /// Topics whose partitions are to be looked up anew.
@@ -86,6 +86,15 @@ pub struct PollHandle {
     /// Makes the client fail for good.
     #[cfg(test)]
     fail: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// Who is woken.
+#[derive(Debug, Clone)]
+enum Thread {
+    /// A poll thread, by the queue of its client of today.
+    Polls(Arc<ArcSwap<Queue>>),
+    /// What feeds an intake in place of a poll thread.
+    Feeds(Arc<Notify>),
 }
 
 /// A topic of which something is to be looked up anew.
@@ -104,9 +113,36 @@ impl PollHandle {
         self.wake();
     }
 
+    /// One of no poll thread: whoever feeds an intake without Kafka is told by `woken`.
+    pub fn of_feeder(woken: Arc<Notify>) -> PollHandle {
+        PollHandle::of(Thread::Feeds(woken), Duration::ZERO)
+    }
+
+    fn of(thread: Thread, grace: Duration) -> PollHandle {
+        PollHandle {
+            thread,
+            stop: Arc::new(AtomicU8::new(RUN)),
+            grace: Arc::new(Mutex::new(grace)),
+            stale: Arc::default(),
+            topics: Arc::default(),
+            #[cfg(test)]
+            fail: Arc::default(),
+        }
+    }
+
     /// Makes the thread look at its intake now.
     pub fn wake(&self) {
-        self.queue.load().wake();
+        match &self.thread {
+            Thread::Polls(queue) => queue.load().wake(),
+            Thread::Feeds(woken) => woken.notify_one(),
+        }
+    }
+
+    /// The client is another one now.
+    fn replaced(&self, new: &Arc<Queue>) {
+        if let Thread::Polls(queue) = &self.thread {
+            queue.store(Arc::clone(new));
+        }
     }
 
     /// What is known of a topic's partitions is dropped, and they are looked up anew: it has another id now (B3), or its log
@@ -126,7 +162,7 @@ impl PollHandle {
         {
             stale.push(what);
         }
-        self.queue.load().wake();
+        self.wake();
     }
 
     /// Subscribes to these topics and no others. What comes later than the first of these calls is read from its beginning:
@@ -135,7 +171,7 @@ impl PollHandle {
         if let Ok(mut wanted) = self.topics.lock() {
             *wanted = Some(topics);
         }
-        self.queue.load().wake();
+        self.wake();
     }
 
     /// Asks for a graceful stop: drain for at most `grace`, commit, close.
@@ -144,13 +180,13 @@ impl PollHandle {
             *slot = grace;
         }
         self.stop.fetch_max(DRAIN, Ordering::SeqCst);
-        self.queue.load().wake();
+        self.wake();
     }
 
     /// Asks for a stop without a drain and without a commit: only duplicates come of it.
     pub fn stop_now(&self) {
         self.stop.store(NOW, Ordering::SeqCst);
-        self.queue.load().wake();
+        self.wake();
     }
 }
 
@@ -232,15 +268,8 @@ impl<I: Intake> Poller<I> {
         if !options.topics.is_empty() {
             client.subscribe(&options)?;
         }
-        let handle = PollHandle {
-            queue: Arc::new(ArcSwap::from(Arc::clone(&client.queue))),
-            stop: Arc::new(AtomicU8::new(RUN)),
-            grace: Arc::new(Mutex::new(options.drain_deadline)),
-            stale: Arc::default(),
-            topics: Arc::default(),
-            #[cfg(test)]
-            fail: Arc::default(),
-        };
+        let queue = Thread::Polls(Arc::new(ArcSwap::from(Arc::clone(&client.queue))));
+        let handle = PollHandle::of(queue, options.drain_deadline);
         let punctual = Punctual::of(&options.cluster, &options.consumer, clock::now());
         Ok(Poller {
             client,

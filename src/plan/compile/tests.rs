@@ -26,6 +26,7 @@ fn compiled(text: &str) -> (Option<Plan>, Vec<Diagnostic>) {
         schemas: Path::new("schemas"),
         registry: None,
         plugins: &Plugins::new("plugins", BTreeMap::new()),
+        transport: None,
     };
     let mut findings = Vec::new();
     let source = span::Source::new("a.yaml", text);
@@ -190,7 +191,8 @@ fn what_check_has_said_is_not_said_again() {
                 egress,
                 schemas: Path::new("schemas"),
                 registry: None,
-                plugins: &Plugins::new("plugins", BTreeMap::new())
+                plugins: &Plugins::new("plugins", BTreeMap::new()),
+                transport: None,
             },
             &mut findings
         )

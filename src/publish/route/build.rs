@@ -68,6 +68,7 @@ impl Route {
                     partition,
                     sign,
                     reads_response_body: false,
+                    watch: None,
                 };
                 route.reads_response_body = route.find_response_body();
                 if !route.place.handler

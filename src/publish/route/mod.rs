@@ -65,6 +65,13 @@ pub struct Route {
     partition: Option<Expression>,
     sign: Option<Signer>,
     reads_response_body: bool,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// Looks on while records are made: what `weir test` tells of the entries.
+pub trait Watch: Send + Sync + std::fmt::Debug {
+    /// An event came to an entry, which applies to it or does not.
+    fn considered(&self, entry: usize, applies: bool);
 }
 
 #[derive(Debug)]
@@ -113,6 +120,21 @@ impl Route {
             || self.when.as_ref().is_some_and(Predicate::looks_into_payload)
             || self.partition.as_ref().is_some_and(Expression::looks_into_payload)
             || self.templates().any(Template::looks_into_payload)
+    }
+
+    /// Lets somebody look on.
+    pub fn watch(&mut self, watch: Arc<dyn Watch>) {
+        self.watch = Some(watch);
+    }
+
+    /// Whether it has a `when`.
+    pub fn has_when(&self) -> bool {
+        self.when.is_some()
+    }
+
+    /// What values are written by.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     /// What its own `format` comes to; `None` where it has none.
@@ -167,9 +189,11 @@ impl Route {
     }
 
     fn record(&self, view: &View<'_>, inputs: &Inputs<'_>) -> Result<Option<Outgoing>, Trouble> {
-        if let Some(when) = &self.when
-            && !when.test(view)?
-        {
+        let applies = self.when.as_ref().map_or(Ok(true), |when| when.test(view))?;
+        if let Some(watch) = &self.watch {
+            watch.considered(self.place.index, applies);
+        }
+        if !applies {
             return Ok(None);
         }
         let event = view.event();

@@ -135,7 +135,7 @@ impl Builder<'_> {
             let value = self.text(&of_env, &path, value);
             vars.insert(name.clone(), value);
         }
-        References { env: environment.clone(), vars, secrets }
+        References { env: environment.clone(), vars, secrets, given_by: None }
     }
 
     /// Where rows are kept.

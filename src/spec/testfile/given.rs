@@ -1,0 +1,84 @@
+//! An event that a test starts from.
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// An event: one of `value`, `raw`, `raw_base64` and `file`, and what surrounds it.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Given {
+    /// The topic that it is read from: chooses the stage. Left out where the pipeline reads one topic.
+    pub topic: Option<String>,
+    /// The key as text. Left out: none.
+    #[serde(deserialize_with = "present")]
+    pub key: Option<Value>,
+    /// The value as plain JSON; it is encoded by the source's format and schema first. Null is a tombstone.
+    #[serde(deserialize_with = "present")]
+    pub value: Option<Value>,
+    /// The value's bytes as text.
+    pub raw: Option<String>,
+    /// The value's bytes in base64.
+    pub raw_base64: Option<String>,
+    /// A file with the value's bytes, below the folder of this one.
+    pub file: Option<String>,
+    /// The headers.
+    pub headers: IndexMap<String, String>,
+    /// The record's time. Left out: the time at which the test begins, 2026-01-01T00:00:00Z.
+    pub timestamp: Option<Moment>,
+    /// The partition. Left out: 0.
+    pub partition: Option<i32>,
+    /// The offset. Left out: the one behind the event before it, from 0 on.
+    pub offset: Option<i64>,
+}
+
+/// A time, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub i64);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl Visitor<'_> for Form {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a time such as 2026-08-21T09:00:00Z, or milliseconds since 1970")
+            }
+
+            fn visit_i64<E: Error>(self, millis: i64) -> Result<Moment, E> {
+                Ok(Moment(millis))
+            }
+
+            fn visit_u64<E: Error>(self, millis: u64) -> Result<Moment, E> {
+                i64::try_from(millis).map(Moment).map_err(E::custom)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
+                let time: Result<jiff::Timestamp, _> = text.parse();
+                time.map(|time| Moment(time.as_millisecond())).map_err(|_| {
+                    E::custom(format_args!("`{text}` is not a time; write one such as 2026-08-21T09:00:00Z"))
+                })
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+impl JsonSchema for Moment {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Moment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string", "format": "date-time" }, { "type": "integer" }] })
+    }
+}
+
+/// A value that is written, null too: not the same as none.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
