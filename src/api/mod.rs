@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::registry::server::Server;
 use crate::runtime::history::{History, NotFound};
-use crate::runtime::reload::{Refused, Reloader};
+use crate::runtime::reload::{Refused, Reloader, Waiting};
 use crate::runtime::status::StatusReport;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::Metrics;
@@ -45,6 +45,8 @@ pub struct Surface {
     pub reloader: Reloader,
     /// What pipelines have run.
     pub history: History,
+    /// Keys of the runtime file that wait for a restart.
+    pub waiting: Waiting,
     /// Whether `auth` names tokens. Until requests are checked against them, details stay closed.
     pub auth: bool,
     /// The embedded registry, where it is served.

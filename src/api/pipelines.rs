@@ -34,13 +34,16 @@ pub(super) struct PipelinesAnswer {
     items: Vec<PipelineStatus>,
     /// Files that cannot run: `file:line:col: message`.
     broken: Vec<String>,
+    /// Keys of weir.yaml that say something else than at the start: they hold from the next start.
+    restart_for: Vec<String>,
 }
 
 /// Every pipeline: its health, how it stands to its file, its stages.
 #[utoipa::path(get, path = "/api/pipelines", tag = "pipelines", responses((status = 200, body = PipelinesAnswer)))]
 pub(super) async fn all(State(surface): State<Surface>) -> Json<PipelinesAnswer> {
     let report = (surface.status)();
-    Json(PipelinesAnswer { items: report.pipelines, broken: report.broken })
+    let restart_for = surface.waiting.load().to_vec();
+    Json(PipelinesAnswer { items: report.pipelines, broken: report.broken, restart_for })
 }
 
 /// One pipeline.

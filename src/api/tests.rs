@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::outcome::HoldCause;
+use crate::runtime::reload::{Reloader, Waiting};
 use crate::runtime::status::{Counts, Health, Hold, KafkaStatus, PipelineStatus, StageStatus, Sync};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ async fn running(auth: bool) -> Running {
         registry: None,
         reloader: Reloader::deaf(),
         history: History::default(),
+        waiting: Waiting::default(),
     };
     let api = build("127.0.0.1:0".parse().unwrap(), surface).await.unwrap();
     let (address, stop, tasks) = (api.address(), CancellationToken::new(), TaskTracker::new());
@@ -189,6 +191,7 @@ async fn a_public_address_without_auth_is_refused_before_binding() {
         registry: None,
         reloader: Reloader::deaf(),
         history: History::default(),
+        waiting: Waiting::default(),
     };
     let refused = build("0.0.0.0:0".parse().unwrap(), surface).await.unwrap_err();
     assert!(matches!(refused, ApiError::PublicWithoutAuth(_)), "{refused}");

@@ -18,7 +18,7 @@ use crate::api::{self, Api, Surface};
 use crate::runtime::follow::Follow;
 use crate::runtime::history::History;
 use crate::runtime::load::Loader;
-use crate::runtime::reload::{self, Begin, Begun, OnLoaded, Reload, Reloader};
+use crate::runtime::reload::{self, Begin, Begun, OnLoaded, Reload, Reloader, SettingsFile};
 use crate::runtime::status::{OnFinished, StatusReport};
 use crate::runtime::{Apply, Config, Runtime};
 use crate::settings::DEFAULT_CLUSTER;
@@ -61,7 +61,10 @@ impl Instance {
         let metrics = Metrics::new();
         let history_shown = history.clone();
         let instance = &loaded.settings.instance;
-        let begin = Begin { loader, first: &loaded.first, history, instance, metrics: &metrics, on_loaded };
+        let settings_file = loaded.settings_file.as_ref().map(SettingsFile::new);
+        let waiting = settings_file.as_ref().map(SettingsFile::waiting).unwrap_or_default();
+        let first = &loaded.first;
+        let begin = Begin { loader, first, history, instance, settings_file, metrics: &metrics, on_loaded };
         let begun = reload::begin(begin).await.map_err(|error| super::store::failed(&error))?;
         // What is pinned runs although its file is broken.
         if begun.settled.wanted.is_empty() && !allow_empty {
@@ -83,6 +86,7 @@ impl Instance {
             status: Arc::new(move || StatusReport { draining: stopping.is_cancelled(), ..reporter.report() }),
             reloader: begun.reloader.clone(),
             history: history_shown,
+            waiting,
             auth: loaded.auth,
         };
         let api = api::build(address(&loaded.settings.listen).await?, surface).await?;

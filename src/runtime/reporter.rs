@@ -113,6 +113,7 @@ impl Reporter {
             let series = shown.pipelines.get(*name).and_then(|pipeline| pipeline.metrics.as_ref());
             if let Some(series) = series {
                 series.set_health(status.health);
+                series.set_sync(status.sync.as_str());
             }
         }
         let seen = |seen: &Seen| seen.lock().unwrap_or_else(PoisonError::into_inner).clone();

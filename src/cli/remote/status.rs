@@ -27,6 +27,8 @@ pub struct Args {
 struct Shown {
     items: Vec<Pipeline>,
     broken: Vec<String>,
+    #[serde(default)]
+    restart_for: Vec<String>,
 }
 
 /// What is shown of a pipeline.
@@ -162,6 +164,13 @@ fn human(shown: &Shown, server: &str, terminal: &mut Terminal) -> Result<(), Cli
     let known = |why: &&String| !shown.items.iter().any(|one| one.why.as_ref() == Some(*why));
     for why in shown.broken.iter().filter(known) {
         writeln!(out, "! broken, and nothing of it runs: {why}")?;
+    }
+    if !shown.restart_for.is_empty() {
+        writeln!(
+            out,
+            "! weir.yaml has changed; this holds from the next start: {}",
+            shown.restart_for.join(", ")
+        )?;
     }
     Ok(())
 }

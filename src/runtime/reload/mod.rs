@@ -7,9 +7,11 @@ mod folders;
 mod guard;
 mod past;
 mod pins;
+mod settings_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use guard::{Guard, Tally};
 use past::Past;
 
 pub use ask::{Refused, Release, Reloaded, Reloader, Repinned, Rollback};
+pub use settings_file::{SettingsFile, Waiting};
 
 /// How long no file must change before they are read: editors and `git` write in several steps.
 const QUIET: Duration = Duration::from_millis(30);
@@ -59,6 +62,7 @@ pub struct Reload {
     files: BTreeMap<String, Revision>,
     pinned: BTreeMap<String, Pinned>,
     past: Past,
+    settings_file: Option<SettingsFile>,
     guard: Guard,
     /// Tells how what runs is doing.
     status: Option<Reporter>,
@@ -101,6 +105,8 @@ pub struct Begin<'a> {
     pub history: History,
     /// The name of this process.
     pub instance: &'a str,
+    /// The runtime file, where there is one.
+    pub settings_file: Option<SettingsFile>,
     /// Where it is counted.
     pub metrics: &'a Arc<Metrics>,
     /// Who is told what was found.
@@ -118,7 +124,7 @@ impl fmt::Debug for Begin<'_> {
 /// # Errors
 /// The store does not say what is pinned: something could run that somebody has taken back.
 pub async fn begin(begin: Begin<'_>) -> Result<Begun, crate::store::StoreError> {
-    let Begin { loader, first, history, instance, metrics, on_loaded } = begin;
+    let Begin { loader, first, history, instance, settings_file, metrics, on_loaded } = begin;
     let (reloader, requests, follow) = Reloader::new(loader.following());
     let (apply, changes) = mpsc::channel(1);
     let past = Past::begin(history, instance).await?;
@@ -128,6 +134,7 @@ pub async fn begin(begin: Begin<'_>) -> Result<Begun, crate::store::StoreError> 
         files: BTreeMap::new(),
         pinned: BTreeMap::new(),
         past,
+        settings_file,
         guard: Guard::default(),
         status: None,
         said: Said::of(first),
@@ -148,7 +155,7 @@ impl Reload {
         self.status = Some(status);
         let changed = Arc::new(Notify::new());
         let mut folders = Folders::new(&changed);
-        folders.watch(self.with_loader(|loader| loader.folders()).await);
+        folders.watch(self.folders().await);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         looks.reset();
@@ -173,14 +180,14 @@ impl Reload {
                 }
                 _ = looks.tick() => {
                     let same = self.is_up_to_date().await;
-                    folders.watch(self.with_loader(|loader| loader.folders()).await);
+                    folders.watch(self.folders().await);
                     if same {
                         continue;
                     }
                 }
             }
             let Some(reloaded) = self.read().await else { return };
-            folders.watch(self.with_loader(|loader| loader.folders()).await);
+            folders.watch(self.folders().await);
             answers.into_iter().for_each(|answer| drop(answer.send(reloaded.clone())));
         }
     }
@@ -199,7 +206,15 @@ impl Reload {
         Some(())
     }
 
+    /// The folders of which changes are to be told.
+    async fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = self.with_loader(|loader| loader.folders()).await;
+        folders.extend(self.settings_file.as_ref().map(SettingsFile::folder));
+        folders
+    }
+
     async fn is_up_to_date(&mut self) -> bool {
+        self.settings_file.as_mut().into_iter().for_each(SettingsFile::look);
         let same = self.with_loader(|loader| loader.is_up_to_date()).await;
         let pins = self.pinned.values().map(|one| &one.pin);
         same && self.past.pins().await.iter().map(|(pin, _)| pin).eq(pins)
@@ -207,6 +222,7 @@ impl Reload {
 
     /// Reads the files and has applied what they say; `None` where the instance stops.
     async fn read(&mut self) -> Option<Reloaded> {
+        self.settings_file.as_mut().into_iter().for_each(SettingsFile::look);
         let loading = match self.with_loader(Loader::load).await {
             Ok(loading) => loading,
             Err(error) => {

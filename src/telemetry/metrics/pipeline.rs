@@ -25,10 +25,14 @@ pub struct PipelineFacts {
     pub dlq_ratio: Option<f64>,
 }
 
+/// How a pipeline stands to its file: every word that there is for it.
+pub const SYNC: [&str; 5] = ["synced", "out_of_sync", "broken", "pinned", "renamed"];
+
 /// What is shown of a pipeline.
 #[derive(Debug)]
 pub struct PipelineSeries {
     health: Vec<IntGauge>,
+    sync: Vec<(&'static str, IntGauge)>,
     groups: [Group; 2],
 }
 
@@ -37,6 +41,8 @@ impl PipelineSeries {
         let g = Group::new(registry, &[("pipeline", pipeline)]);
         let health = g.gauges("weir_pipeline_health", "1 for the state that the pipeline is in.", "health");
         let health = Health::ALL.iter().map(|word| health.with_label_values(&[word.as_str()])).collect();
+        let sync = g.gauges("weir_pipeline_sync", "1 for how the pipeline stands to its file.", "sync");
+        let sync = SYNC.iter().map(|word| (*word, sync.with_label_values(&[word]))).collect();
         if let Some(age) = facts.max_age {
             g.real("weir_slo_max_age_seconds", "slo.max_age of the file.").set(age.as_secs_f64());
         }
@@ -52,7 +58,7 @@ impl PipelineSeries {
         ];
         let info = Group::new(registry, &labels);
         info.gauge("weir_pipeline_info", "What the file says of the pipeline.").set(1);
-        let series = PipelineSeries { health, groups: [g, info] };
+        let series = PipelineSeries { health, sync, groups: [g, info] };
         series.set_health(Health::Starting);
         series
     }
@@ -60,6 +66,13 @@ impl PipelineSeries {
     /// Takes the pipeline's series out.
     pub(super) fn unregister(&self) {
         self.groups.iter().for_each(Group::unregister);
+    }
+
+    /// It stands to its file like this from now on.
+    pub fn set_sync(&self, word: &str) {
+        for (known, gauge) in &self.sync {
+            gauge.set(i64::from(*known == word));
+        }
     }
 
     /// The pipeline is in this state from now on.
