@@ -107,13 +107,21 @@ pub(super) struct Git {
     limit: Duration,
     config: Vec<String>,
     environment: Vec<(OsString, OsString)>,
+    /// The group of the call that is under way, for whoever ends it.
+    under_way: Arc<Mutex<Option<Pid>>>,
 }
 
 impl Git {
     /// In a folder.
     pub(super) fn at(folder: &Path) -> Git {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Git { folder: folder.to_owned(), limit: LOCAL, config: Vec::new(), environment: Vec::new() }
+        Git {
+            folder: folder.to_owned(),
+            limit: LOCAL,
+            config: Vec::new(),
+            environment: Vec::new(),
+            under_way: Arc::default(),
+        }
     }
 
     /// With another limit of time.
@@ -132,6 +140,15 @@ impl Git {
     pub(super) fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Git {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// Ends the call that is under way with these settings, where there is one.
+    pub(super) fn end(&self) {
+        kill(self.under_way().take());
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, Option<Pid>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it says, as text.
@@ -192,6 +209,7 @@ impl Git {
             child.kill().ok();
             not_there(error)
         })?;
+        *self.under_way() = guard.group;
         let complaint = complaint(&mut child);
         let taken = match child.stdout.take() {
             Some(said) => read(said),
@@ -201,6 +219,7 @@ impl Git {
             guard.kill();
         }
         let status = child.wait();
+        *self.under_way() = None;
         let is_late = guard.end();
         if taken? == More::Enough {
             return Ok(());

@@ -171,6 +171,11 @@ impl Following {
         self.settle(newer)
     }
 
+    /// Ends what is asked of the remote at this moment: nobody waits for it any more.
+    pub fn end(&self) {
+        self.remote.end();
+    }
+
     fn take(&self, tip: Tip) -> Result<(Tip, Ready), Fault> {
         let commit = self.remote.fetch(&tip).map_err(|error| Fault::Remote(error.to_string()))?;
         let ready = self.make_ready(&commit);

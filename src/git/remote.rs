@@ -80,6 +80,11 @@ impl Remote {
         Ok(Remote { what, home, local, asking })
     }
 
+    /// Ends what is asked of the remote at this moment.
+    pub(super) fn end(&self) {
+        self.asking.end();
+    }
+
     /// What the remote has now; nothing is fetched.
     pub(super) fn tip(&self) -> Result<Tip, GitError> {
         let name = &self.what.reference;

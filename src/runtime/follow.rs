@@ -40,8 +40,10 @@ impl Follow {
             let poll = tokio::task::spawn_blocking(move || following.poll());
             let is_new = tokio::select! {
                 biased;
-                // The call has an end of its own, which nobody waits for.
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {
+                    self.following.end();
+                    return;
+                }
                 polled = poll => polled.unwrap_or(false),
             };
             if is_new && requests.is_empty() {
