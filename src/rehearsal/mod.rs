@@ -13,6 +13,7 @@ mod run;
 mod schemas;
 mod script;
 mod stages;
+mod trial;
 mod update;
 mod why;
 
@@ -21,4 +22,5 @@ pub use judge::{Difference, Judged, judge};
 pub use load::{Bench, Case, CaseFile, Suite};
 pub use observed::Observed;
 pub use run::run;
+pub use trial::{Step, Trial, Tried, try_out};
 pub use update::updated;

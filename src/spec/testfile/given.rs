@@ -34,6 +34,29 @@ pub struct Given {
     pub offset: Option<i64>,
 }
 
+impl Given {
+    /// The event as it is written.
+    pub fn to_json(&self) -> Value {
+        let texts = [
+            ("topic", &self.topic),
+            ("raw", &self.raw),
+            ("raw_base64", &self.raw_base64),
+            ("file", &self.file),
+        ];
+        let mut map = serde_json::Map::new();
+        map.extend(texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?.into()))));
+        map.extend(self.key.clone().map(|key| ("key".to_owned(), key)));
+        map.extend(self.value.clone().map(|value| ("value".to_owned(), value)));
+        if !self.headers.is_empty() {
+            map.insert("headers".to_owned(), serde_json::json!(self.headers));
+        }
+        map.extend(self.timestamp.map(|Moment(millis)| ("timestamp".to_owned(), millis.into())));
+        map.extend(self.partition.map(|number| ("partition".to_owned(), number.into())));
+        map.extend(self.offset.map(|offset| ("offset".to_owned(), offset.into())));
+        Value::Object(map)
+    }
+}
+
 /// A time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(pub i64);
