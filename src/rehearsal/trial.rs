@@ -49,7 +49,7 @@ pub struct Tried {
 }
 
 /// An event's way through one step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// The stage's service.
     pub stage: String,
@@ -159,7 +159,11 @@ impl Watch for Recorder {
             Err(failure) => format!("failed: {}", failure.message),
         };
         let step = Step { stage: self.stage.clone(), name: passage.step.to_owned(), did, changes };
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another attempt goes the same way.
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
     }
 }
 
