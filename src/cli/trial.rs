@@ -4,19 +4,23 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
 use super::terminal::Terminal;
 use super::{CliError, Exit, Global, Output, check, load};
+use crate::kafka::options::Cluster;
+use crate::kafka::{Partition, one};
 use crate::rehearsal::{Bench, Step, Trial, Tried, try_out};
-use crate::settings::environment;
+use crate::settings::{DEFAULT_CLUSTER, environment};
 use crate::spec::diagnostic::{self, Diagnostic, did_you_mean};
+use crate::spec::pipeline::Pipeline;
 use crate::spec::span::Source;
 use crate::spec::testfile::{Given, Reply, TestFile};
 use crate::spec::tree::{Document, read};
-use crate::spec::{PipelineFile, files};
+use crate::spec::{PipelineFile, files, runtime};
 
 /// What to try.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,8 +29,11 @@ pub struct Args {
     /// The pipeline: its name, or its file.
     pub pipeline: String,
     /// The event: a file of YAML or JSON, or `-` for standard input.
-    #[arg(long, value_name = "FILE")]
-    pub event: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "from_event", conflicts_with = "from_event")]
+    pub event: Option<PathBuf>,
+    /// A record that is in Kafka: `topic/partition/offset`.
+    #[arg(long, value_name = "POSITION")]
+    pub from_event: Option<String>,
     /// The answers to its requests, in their order: statuses. Without them the first request is shown, and that is all.
     #[arg(long, value_name = "STATUS", value_delimiter = ',', conflicts_with = "send")]
     pub reply: Vec<u16>,
@@ -37,6 +44,9 @@ pub struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "send")]
     pub save_test: Option<String>,
 }
+
+/// How long a record of Kafka may take to come.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 const AFTER: &str = "The event is what `given` is in a file of tests (topic, key, value, headers ..; docs/testing.md), or else the value itself.
 Variables and secrets are those of weir.yaml.";
@@ -64,7 +74,12 @@ pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit
         return Ok(Exit::No);
     }
     let pipeline = PipelineFile::parse(&source, &mut Vec::new());
-    let given = match event(&args.event)? {
+    let read = match (&args.event, &args.from_event) {
+        (_, Some(position)) => Ok(from_kafka(position, &pipeline, &loaded)?),
+        (Some(path), None) => event(path)?,
+        (None, None) => return Err(CliError::new(Exit::Usage, "there is no event to try")),
+    };
+    let given = match read {
         Ok(given) => given,
         Err(mut findings) => {
             load::print(&mut findings, terminal)?;
@@ -76,7 +91,7 @@ pub fn run(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exit
         pipeline: &pipeline,
         references: &loaded.settings.references,
         given: &given,
-        folder: args.event.parent().unwrap_or(Path::new(".")),
+        folder: args.event.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")),
         replies: (!args.send).then_some(replies),
     };
     let tried = try_out(&trial, &Bench::new(&loaded)).map_err(|why| CliError::new(Exit::No, why))?;
@@ -132,6 +147,39 @@ fn event(path: &Path) -> Result<Result<Given, Vec<Diagnostic>>, CliError> {
         Some(value) => Ok(Given { value: Some(value), ..Given::default() }),
         None => Err(findings),
     })
+}
+
+/// A record of a topic that the pipeline reads, from the cluster that it reads it in.
+fn from_kafka(position: &str, pipeline: &PipelineFile, loaded: &runtime::Loaded) -> Result<Given, CliError> {
+    let wrong =
+        || CliError::new(Exit::Usage, format!("`{position}` is no position; write topic/partition/offset"));
+    let mut parts = position.rsplitn(3, '/');
+    let offset: i64 = parts.next().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+    let number: i32 = parts.next().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+    let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or_else(wrong)?;
+    let settings = &loaded.settings;
+    let stages = pipeline.spec.as_ref().map(Pipeline::stages).unwrap_or_default();
+    let source = stages
+        .iter()
+        .map(|(_, stage)| &stage.source)
+        .find(|source| source.topics.iter().any(|one| one == topic));
+    let name = source.and_then(|source| source.cluster.as_deref()).unwrap_or(DEFAULT_CLUSTER);
+    let name = settings.references.shown(name);
+    let cluster = settings.clusters.get(&name).filter(|cluster| !cluster.brokers.is_empty());
+    let Some(cluster) = cluster else {
+        let message = format!("the Kafka cluster `{name}` is not configured: its brokers stand in weir.yaml");
+        return Err(CliError::new(Exit::BadConfig, message));
+    };
+    let (brokers, properties) = (cluster.brokers.join(","), cluster.properties.clone());
+    let partition = Partition { topic: topic.into(), number };
+    let read = one::read(&Cluster { brokers, properties, tokens: None }, &partition, offset, READ_WITHIN);
+    let read =
+        read.map_err(|error| CliError::new(Exit::Unreachable, format!("reading {position}: {error}")))?;
+    let Some(event) = read else {
+        let message = format!("there is no record at {position}, or it did not come within 10s");
+        return Err(CliError::new(Exit::No, message));
+    };
+    Ok(Given::of_event(&event))
 }
 
 fn print(tried: &Tried, args: &Args, global: &Global, out: &mut dyn Write) -> std::io::Result<()> {

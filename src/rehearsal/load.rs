@@ -94,7 +94,9 @@ impl Bench {
             .ok_or("the pipeline does not compile")?;
         for stage in &mut plan.stages {
             let stage = Arc::get_mut(stage).ok_or("the pipeline is in use")?;
-            stage.policy.retry = stage.policy.retry.clone().without_jitter();
+            let retry = stage.policy.retry.clone().without_jitter();
+            // Who really sends a request waits for its answer, and not for hours of retries.
+            stage.policy.retry = if play.replies.is_some() { retry } else { retry.once() };
             (stage.breaker, stage.paused) = (None, false);
             match play.watch {
                 Some(watch) => {

@@ -85,7 +85,34 @@ pub fn try_out(trial: &Trial<'_>, bench: &Bench) -> Result<Tried, String> {
     };
     let seen = run::play(&play, bench)?;
     let steps = steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(tried(steps, &seen))
+    let mut tried = tried(steps, &seen);
+    let secrets = secrets(trial);
+    let lists = [&mut tried.requests, &mut tried.published, &mut tried.dead_letters, &mut tried.outcomes];
+    lists.into_iter().flatten().for_each(|value| mask(value, &secrets));
+    Ok(tried)
+}
+
+/// The secrets that the pipeline names: none of them is shown.
+fn secrets<'a>(trial: &Trial<'a>) -> Vec<&'a str> {
+    let Some(document) = &trial.pipeline.document else { return Vec::new() };
+    let text = document.source.text();
+    let named = |(name, value): (&'a String, &'a String)| {
+        (text.contains(&format!("${{secret:{name}}}")) && !value.is_empty()).then_some(value.as_str())
+    };
+    trial.references.secrets.iter().filter_map(named).collect()
+}
+
+fn mask(value: &mut Json, secrets: &[&str]) {
+    match value {
+        Json::String(text) => {
+            for secret in secrets.iter().filter(|secret| text.contains(**secret)).collect::<Vec<_>>() {
+                *text = text.replace(*secret, "***");
+            }
+        }
+        Json::Array(list) => list.iter_mut().for_each(|item| mask(item, secrets)),
+        Json::Object(map) => map.values_mut().for_each(|item| mask(item, secrets)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
 }
 
 fn tried(steps: Vec<Step>, seen: &Observed) -> Tried {

@@ -296,3 +296,30 @@ fn what_is_tried_is_sent_when_asked_for() {
     assert!(out.contains("a: delivered, 1 attempts"), "{out}");
     assert_eq!(served.unwrap().join().unwrap(), "POST /v1 HTTP/1.1");
 }
+
+#[test]
+fn no_secret_is_shown_by_a_trial() {
+    let folder = Folder::new("rehearsal-secrets");
+    let text = "pipeline: a
+source: t
+handler:
+  webhook:
+    url: https://a.test/v1?key=${secret:one}
+    headers: { x-key: \"${secret:one}\" }
+    body: { token: \"${secret:one}\", id: \"{{ .id }}\" }
+";
+    fs::write(folder.path().join("a.yaml"), text).unwrap();
+    fs::write(folder.path().join("e.json"), r#"{ "id": 1 }"#).unwrap();
+    for form in ["human", "json"] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["try", "a.yaml", "--event", "e.json", "-o", form])
+            .current_dir(folder.path())
+            .env_remove("WEIR_CONFIG")
+            .env("WEIR_SECRET_ONE", "c4n4ry")
+            .output()
+            .unwrap();
+        let said = format!("{ran:?}");
+        assert_eq!(ran.status.code(), Some(0), "{said}");
+        assert!(said.contains("/v1?key=***") && !said.contains("c4n4ry"), "{said}");
+    }
+}

@@ -1,10 +1,15 @@
 //! An event that a test starts from.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use crate::event::{Body, Event};
 
 /// An event: one of `value`, `raw`, `raw_base64` and `file`, and what surrounds it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -35,6 +40,32 @@ pub struct Given {
 }
 
 impl Given {
+    /// A record as it was read: bytes that are text as `raw`, others in base64. A key or a header that is no text is written with
+    /// what is none of it replaced.
+    pub fn of_event(event: &Event) -> Given {
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let headers =
+            event.headers.iter().filter_map(|one| Some((text(&one.name), text(one.value.as_ref()?))));
+        let mut given = Given {
+            topic: Some(event.origin.topic.name.clone()),
+            key: event.key.as_ref().map(|key| Value::String(text(key))),
+            headers: headers.collect(),
+            timestamp: event.origin.timestamp.map(Moment),
+            partition: Some(event.origin.partition),
+            offset: Some(event.origin.offset),
+            ..Given::default()
+        };
+        match &event.body {
+            Body::Raw(None) => given.value = Some(Value::Null),
+            Body::Raw(Some(bytes)) => match std::str::from_utf8(bytes) {
+                Ok(text) => given.raw = Some(text.to_owned()),
+                Err(_) => given.raw_base64 = Some(STANDARD.encode(bytes)),
+            },
+            Body::Value(value) => given.raw = Some(value.to_string()),
+        }
+        given
+    }
+
     /// The event as it is written.
     pub fn to_json(&self) -> Value {
         let texts = [
