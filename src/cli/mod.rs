@@ -21,6 +21,7 @@ mod signals;
 mod store;
 pub mod terminal;
 pub mod test;
+pub mod trial;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -106,6 +107,8 @@ pub enum Command {
     Check(check::Args),
     /// Run the tests beside pipelines.
     Test(test::Args),
+    /// Let one event through a pipeline, step by step.
+    Try(trial::Args),
     /// Rewrite files in the standard form, comments kept.
     Fmt(fmt::Args),
     /// Draw topics, stages and handlers.
@@ -174,6 +177,7 @@ impl Command {
         match self {
             Command::Check(_) => ("check", &[Output::Short, Output::Json, Output::Github, Output::Sarif]),
             Command::Test(_) => ("test", &[Output::Junit, Output::Json]),
+            Command::Try(_) => ("try", &[Output::Json]),
             Command::Fmt(_) => ("fmt", &[Output::Json]),
             Command::Graph(_) => ("graph", &[Output::Mermaid, Output::Dot, Output::Svg, Output::Json]),
             Command::Explain(_) => ("explain", &[]),
@@ -212,6 +216,7 @@ impl Command {
         match self {
             Command::Check(args) => check::run(&args, global, terminal),
             Command::Test(args) => test::test(&args, global, terminal),
+            Command::Try(args) => trial::run(&args, global, terminal),
             Command::Fmt(args) => fmt::fmt(&args, global, terminal),
             Command::Graph(args) => graph::graph(&args, global, terminal),
             Command::Explain(args) => explain::run(&args, terminal),

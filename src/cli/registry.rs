@@ -1,7 +1,7 @@
 //! The schema registry of the runtime file: from what is written to a client.
 
 use std::fmt;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use super::load::place;
 use crate::api;
 use crate::handler::Problem;
 use crate::handler::webhook::{Auth, Site, SiteSpec, TlsSpec, Unasked};
-use crate::registry::server::{SeedFile, Server};
+use crate::registry::server::{Server, seed_files};
 use crate::registry::{Client, MAX_REPLY, Method, Reply, Request, Transport, Unanswered};
-use crate::settings::{Resolved, read_below};
+use crate::settings::Resolved;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::runtime::{self, RegistryTls, Remote};
 use crate::spec::tree::Path;
@@ -123,10 +123,6 @@ impl Transport for Remotely {
     }
 }
 
-/// How deep the folder of the schemas is looked through, and how many files are registered.
-const MAX_DEPTH: usize = 8;
-const MAX_FILES: usize = 5_000;
-
 /// Weir's own registry. It is opened when something runs; to check files takes none.
 pub(crate) struct Embedded {
     store: Resolved,
@@ -148,7 +144,7 @@ impl Embedded {
     /// Opens the store and registers the files of the schemas' folder. What is refused of them is said in the log.
     pub(crate) async fn open(&self) -> Result<Arc<Server>, CliError> {
         let server = self.open_as_it_is().await?;
-        let files = files(&self.schemas);
+        let files = seed_files(&self.schemas);
         let count = files.len();
         let refused = server.seed(files).await;
         for (path, why) in &refused {
@@ -197,36 +193,6 @@ impl Transport for Embedded {
     fn shown(&self) -> String {
         "the embedded registry".to_owned()
     }
-}
-
-/// The schemas of a folder; none where it is not there.
-pub(super) fn files(folder: &FilePath) -> Vec<SeedFile> {
-    let mut files = Vec::new();
-    let Ok(root) = folder.canonicalize() else { return files };
-    let mut open = vec![(PathBuf::new(), 0)];
-    while let Some((below, depth)) = open.pop() {
-        let Ok(entries) = std::fs::read_dir(folder.join(&below)) else { continue };
-        for entry in entries.flatten() {
-            let path = below.join(entry.file_name());
-            let hidden = entry.file_name().to_str().is_none_or(|name| name.starts_with('.'));
-            let Some(name) = path.to_str().filter(|_| !hidden && files.len() < MAX_FILES) else { continue };
-            if entry.path().is_dir() {
-                let inside = entry.path().canonicalize().is_ok_and(|path| path.starts_with(&root));
-                if depth < MAX_DEPTH && inside {
-                    open.push((path, depth + 1));
-                }
-                continue;
-            }
-            if SeedFile::new(name, String::new()).is_none() {
-                continue;
-            }
-            match read_below(folder, name) {
-                Ok(text) => files.extend(SeedFile::new(name, text)),
-                Err(why) => warn!(schema = name, "not registered: the file {why}"),
-            }
-        }
-    }
-    files
 }
 
 fn method(method: Method) -> http::Method {

@@ -14,6 +14,7 @@ mod rebalance;
 mod find;
 pub mod producer;
 pub mod admin;
+pub mod one;
 pub mod embedded;
 
 use std::fmt;

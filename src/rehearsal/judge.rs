@@ -420,13 +420,12 @@ impl Judge<'_> {
             let number = same.into_iter().position(|one| std::ptr::eq(one, made)).unwrap_or(0);
             let label = self.of_stage("replies", &made.request.service);
             let got = format!("request {}: {} {}", number + 1, made.request.method, made.request.url);
-            self.out.push(Difference::new(label, format!("{number} requests"), got));
+            self.out.push(Difference::new(label, requests(number), got));
         }
         for (service, left) in &self.seen.left {
             let label = self.of_stage("replies", service);
             let made = self.seen.requests(service).len();
-            let plural = if made + left == 1 { "" } else { "s" };
-            self.say(label, format!("{} request{plural}", made + left), made.to_string());
+            self.say(label, requests(made + left), made.to_string());
         }
     }
 
@@ -474,6 +473,10 @@ pub(super) fn body(bytes: &bytes::Bytes) -> Json {
     }
     serde_json::from_slice(bytes)
         .unwrap_or_else(|_| Json::String(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+fn requests(count: usize) -> String {
+    if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
 }
 
 fn counted(made: &[&Made]) -> String {

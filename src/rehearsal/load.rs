@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use super::coverage::Coverage;
 use super::event::{self, Record};
+use super::run::Play;
 use super::schemas::SchemaFolder;
 use super::script::Script;
 use crate::handler::egress::{self, Egress};
 use crate::handler::webhook::Transport;
+use crate::plan::check::Given as Against;
 use crate::plan::{self, Plan};
 use crate::plugin::Plugins;
 use crate::registry::Client;
 use crate::runtime::load::plugins;
-use crate::settings::References;
+use crate::settings::{ClusterSettings, References};
 use crate::spec::diagnostic::{Diagnostic, did_you_mean};
 use crate::spec::testfile::{Expect, Given, OneOrList, PerStage, Reply, Test, TestFile, Tests};
 use crate::spec::tree::{Document, Path};
@@ -31,6 +33,7 @@ const ABSENT: &str = "W0213";
 /// What tests run with: the schemas, the plugins and the address guard of the runtime file.
 pub struct Bench {
     schemas: PathBuf,
+    clusters: BTreeMap<String, ClusterSettings>,
     egress: egress::Spec,
     plugins: Plugins,
     registry: Client,
@@ -51,6 +54,7 @@ impl Bench {
         let schemas = loaded.settings.schemas.clone();
         Bench {
             egress: loaded.egress.clone(),
+            clusters: loaded.settings.clusters.clone(),
             plugins: plugins(&loaded.settings),
             registry: Client::new(Arc::new(SchemaFolder::read(&schemas))),
             metrics: Metrics::new(),
@@ -76,25 +80,38 @@ impl Bench {
             plugins: &self.plugins,
             transport,
         };
+        let given =
+            Against { references, memory: u64::MAX, clusters: &self.clusters, labels: &BTreeMap::new() };
+        plan::check::check(std::slice::from_ref(file), given, findings);
         plan::compile(file, &environment, findings)
     }
 
     /// The same for a test: a script carries its requests, waits are exact, no breaker opens, and what the file pauses runs.
-    pub(super) fn compile(&self, case: &Case, script: &Arc<Script>) -> Result<Plan, String> {
-        let transport = Arc::clone(script) as Arc<dyn Transport>;
-        let file = &case.file;
+    pub(super) fn compile(&self, play: &Play<'_>, script: &Arc<Script>) -> Result<Plan, String> {
+        let transport = play.replies.as_ref().map(|_| Arc::clone(script) as Arc<dyn Transport>);
         let mut plan = self
-            .plan(&file.pipeline, &file.references, Some(transport), &mut Vec::new())
+            .plan(play.pipeline, play.references, transport, &mut Vec::new())
             .ok_or("the pipeline does not compile")?;
         for stage in &mut plan.stages {
             let stage = Arc::get_mut(stage).ok_or("the pipeline is in use")?;
-            stage.policy.retry = stage.policy.retry.clone().without_jitter();
+            let retry = stage.policy.retry.clone().without_jitter();
+            // Who really sends a request waits for its answer, and not for hours of retries.
+            stage.policy.retry = if play.replies.is_some() { retry } else { retry.once() };
             (stage.breaker, stage.paused) = (None, false);
-            self.coverage.watch(stage);
+            match play.watch {
+                Some(watch) => {
+                    let watch = watch(&stage.service);
+                    stage.steps.iter_mut().for_each(|step| step.watch = Some(Arc::clone(&watch)));
+                }
+                None => self.coverage.watch(stage),
+            }
         }
         Ok(plan)
     }
 }
+
+/// Scripted answers, by the service of the stage that asks.
+pub(super) type Replies = BTreeMap<String, Vec<Reply>>;
 
 /// Tests of several files, in their order.
 #[derive(Debug, Default)]
@@ -144,7 +161,7 @@ pub struct Case {
     pub file: Arc<CaseFile>,
     pub(super) given: Vec<Record>,
     /// By service.
-    pub(super) replies: BTreeMap<String, Vec<Reply>>,
+    pub(super) replies: Replies,
     /// What it expects.
     pub expect: Expect,
 }
@@ -309,7 +326,7 @@ impl Check<'_> {
         spec: &Tests,
         plan: &Plan,
         folder: &FilePath,
-    ) -> Option<(Vec<Record>, BTreeMap<String, Vec<Reply>>)> {
+    ) -> Option<(Vec<Record>, Replies)> {
         let before = self.findings.len();
         let at = Path::root().then("tests").then(index);
         let (given, place) = match (&test.given, &spec.given) {
@@ -318,7 +335,7 @@ impl Check<'_> {
             (None, None) => {
                 let help = "write `given` in the test, or at the top for every test of the file";
                 self.say(UNFIT, &at, "this test has no event", help);
-                return None;
+                (&OneOrList(Vec::new()), at.clone())
             }
         };
         let records = self.given(given, &place, test, &at, folder);
@@ -402,7 +419,7 @@ impl Check<'_> {
         }
     }
 
-    fn replies(&mut self, test: &Test, at: &Path, plan: &Plan) -> BTreeMap<String, Vec<Reply>> {
+    fn replies(&mut self, test: &Test, at: &Path, plan: &Plan) -> Replies {
         let Some(written) = &test.replies else { return BTreeMap::new() };
         let at = at.then("replies");
         let stages = self.per_stage(written, &at, plan);

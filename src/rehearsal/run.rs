@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 use super::event::{Record, shown};
-use super::load::{Bench, Case};
+use super::load::{Bench, Case, Replies};
 use super::observed::{Observed, Written};
 use super::script::Script;
 use super::stages::{Done, Stages, ToRead, reads};
@@ -16,26 +16,57 @@ use crate::codec::Codec;
 use crate::event::Outgoing;
 use crate::plan::{Plan, Stage};
 use crate::publish::route::Route;
+use crate::settings::References;
+use crate::spec::PipelineFile;
 use crate::telemetry::clock;
+use crate::transform::Watch;
 
 /// When every test begins: 2026-01-01T00:00:00Z.
 pub(super) const BEGIN: Duration = Duration::from_secs(1_767_225_600);
 
-/// Runs a test. Fails where it cannot be run: an event that its schema does not take, a pipeline that does not compile.
-pub fn run(case: &Case, bench: &Bench) -> Result<Observed, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.map_err(|error| format!("starting a clock: {error}"))?;
-    runtime.block_on(Box::pin(play(case, bench)))
+/// Who looks on in the stage of a service.
+type Watching<'a> = &'a dyn Fn(&str) -> Arc<dyn Watch>;
+
+/// What is to happen.
+pub(super) struct Play<'a> {
+    pub(super) pipeline: &'a PipelineFile,
+    pub(super) references: &'a References,
+    pub(super) given: &'a [Record],
+    /// The answers by service; `None`: requests are really sent, and time passes as it does.
+    pub(super) replies: Option<Replies>,
+    /// Looks on in the stage of a service.
+    pub(super) watch: Option<Watching<'a>>,
 }
 
-async fn play(case: &Case, bench: &Bench) -> Result<Observed, String> {
-    let _following = clock::follow(SystemTime::UNIX_EPOCH + BEGIN);
+/// Runs a test. Fails where it cannot be run: an event that its schema does not take, a pipeline that does not compile.
+pub fn run(case: &Case, bench: &Bench) -> Result<Observed, String> {
+    let file = &case.file;
+    let replies = Some(case.replies.clone());
+    let (pipeline, references) = (&file.pipeline, &file.references);
+    play(&Play { pipeline, references, given: &case.given, replies, watch: None }, bench)
+}
+
+/// The same for what is no test.
+pub(super) fn play(play: &Play<'_>, bench: &Bench) -> Result<Observed, String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match play.replies {
+        Some(_) => builder.enable_time().start_paused(true).build(),
+        None => builder.enable_all().build(),
+    };
+    let runtime = runtime.map_err(|error| format!("starting a clock: {error}"))?;
+    runtime.block_on(Box::pin(perform(play, bench)))
+}
+
+async fn perform(play: &Play<'_>, bench: &Bench) -> Result<Observed, String> {
+    let _following = play.replies.as_ref().map(|_| clock::follow(SystemTime::UNIX_EPOCH + BEGIN));
     let begun = clock::now();
     let woken = Arc::new(Notify::new());
-    let script = Arc::new(Script::new(replies(case), Arc::clone(&woken)));
-    let plan = bench.compile(case, &script)?;
+    let replies = play.replies.clone().unwrap_or_default().into_iter();
+    let replies = replies.map(|(service, list)| (service, VecDeque::from(list))).collect();
+    let script = Arc::new(Script::new(replies, Arc::clone(&woken)));
+    let plan = bench.compile(play, &script)?;
     let mut stages = Stages::start(&plan, &script, &woken, &bench.metrics);
-    let given = to_read(&plan, &case.given).await?;
+    let given = to_read(&plan, play.given).await?;
     for record in &given {
         if !stages.read(record) {
             return Err(format!("no stage reads the topic {}", record.topic));
@@ -55,11 +86,6 @@ async fn play(case: &Case, bench: &Bench) -> Result<Observed, String> {
     let most = |stage: &Arc<Stage>| (stage.service.clone(), stage.policy.retry.max_attempts());
     bench.coverage.note(&plan.stages.iter().map(most).collect::<Vec<_>>(), &seen);
     Ok(seen)
-}
-
-/// The answers by the service of each stage.
-fn replies(case: &Case) -> BTreeMap<String, VecDeque<crate::spec::testfile::Reply>> {
-    case.replies.iter().map(|(service, list)| (service.clone(), list.iter().cloned().collect())).collect()
 }
 
 /// What is given as records of topics: positions settled, values encoded.

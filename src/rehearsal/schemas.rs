@@ -1,22 +1,17 @@
 //! The folder of the schemas as a registry: each file is the one version of the subject that it is called after. Nothing is
 //! asked over a network, and what a test registers is gone with it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::{Value as Json, json};
 
-use crate::registry::server::{SeedFile, ordered};
+use crate::registry::server::{ordered, seed_files};
 use crate::registry::{
     Method, Named, Reply, Request, SchemaText, SchemaType, Transport, Unanswered, segment,
 };
-use crate::settings::read_below;
-
-/// How deep the folder is looked through, and how many files are read.
-const MAX_DEPTH: usize = 8;
-const MAX_FILES: usize = 5_000;
 
 /// The schemas of a folder.
 #[derive(Debug)]
@@ -37,7 +32,7 @@ struct Schema {
 impl SchemaFolder {
     /// Reads a folder; what is no schema is left out, and none is there where the folder is not.
     pub(super) fn read(folder: &Path) -> SchemaFolder {
-        let (files, _) = ordered(files(folder));
+        let (files, _) = ordered(seed_files(folder));
         let subject = |named: &Named| {
             files.iter().find(|one| one.file.name() == named.name).map(|one| one.file.subject().to_owned())
         };
@@ -127,28 +122,4 @@ impl Transport for SchemaFolder {
     fn shown(&self) -> String {
         "the folder of the schemas".to_owned()
     }
-}
-
-/// The schemas of a folder, links out of it left out.
-fn files(folder: &Path) -> Vec<SeedFile> {
-    let mut files = Vec::new();
-    let mut open = vec![(PathBuf::new(), 0)];
-    while let Some((below, depth)) = open.pop() {
-        let Ok(entries) = std::fs::read_dir(folder.join(&below)) else { continue };
-        for entry in entries.flatten() {
-            let path = below.join(entry.file_name());
-            let hidden = entry.file_name().to_str().is_none_or(|name| name.starts_with('.'));
-            let Some(name) = path.to_str().filter(|_| !hidden && files.len() < MAX_FILES) else { continue };
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth < MAX_DEPTH {
-                    open.push((path, depth + 1));
-                }
-            } else if SeedFile::new(name, String::new()).is_some()
-                && let Ok(text) = read_below(folder, name)
-            {
-                files.extend(SeedFile::new(name, text));
-            }
-        }
-    }
-    files
 }

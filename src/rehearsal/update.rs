@@ -12,7 +12,7 @@ use super::script::Made;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::layout;
 use crate::spec::span::{Source, Span};
-use crate::spec::testfile::{PerStage, Published, Request, Requests, Several};
+use crate::spec::testfile::{DeadLetter, PerStage, Published, Request, Requests, Several};
 use crate::spec::tree::{Document, Path};
 use crate::spec::units::Duration;
 
@@ -61,13 +61,6 @@ fn failed_keys(judged: &Judged) -> Vec<&'static str> {
 /// What a key of `expect` is to say; `None` where it cannot say what came.
 fn new_value(key: &str, case: &Case, seen: &Observed) -> Option<Json> {
     let expect = &case.expect;
-    let services = |each: &mut dyn Iterator<Item = &String>| -> Vec<(String, String)> {
-        let of = |name: &String| {
-            let stage = case.file.stages.iter().find(|stage| stage.name == *name)?;
-            Some((name.clone(), stage.service.clone()))
-        };
-        each.filter_map(of).collect()
-    };
     match key {
         "outcome" => {
             let given: Vec<&Taken> = seen.records.iter().filter(|taken| taken.given.is_some()).collect();
@@ -84,65 +77,36 @@ fn new_value(key: &str, case: &Case, seen: &Observed) -> Option<Json> {
             Some(Json::Object(stages))
         }
         "hold" => Some(json!(seen.held.values().flatten().next()?.cause.as_str())),
-        "attempts" => per_stage(expect.attempts.as_ref()?, services, |service, _| {
-            let counts: Vec<u32> =
-                seen.of(service.unwrap_or(&first(case))).iter().map(|one| seen.attempts(one)).collect();
+        "attempts" => per_stage(case, expect.attempts.as_ref()?, |service, _| {
+            let of_stage = seen.of(service.unwrap_or(&first(case)));
+            let counts: Vec<u32> = of_stage.iter().map(|one| seen.attempts(one)).collect();
             match counts.as_slice() {
                 [one] => json!(one),
                 _ => json!(counts),
             }
         }),
-        "waits" => per_stage(expect.waits.as_ref()?, services, |service, _| {
+        "waits" => per_stage(case, expect.waits.as_ref()?, |service, _| {
             let waits = seen.waits(service.unwrap_or(&first(case)));
             json!(waits.iter().map(|(wait, _)| Duration(*wait).to_string()).collect::<Vec<_>>())
         }),
-        "requests" => per_stage(expect.requests.as_ref()?, services, |service, expected| {
-            let made: Vec<&Made> =
-                service.map_or_else(|| seen.made.iter().collect(), |service| seen.requests(service));
+        "requests" => per_stage(case, expect.requests.as_ref()?, |service, expected| {
+            let all = || seen.made.iter().collect();
+            let made: Vec<&Made> = service.map_or_else(all, |service| seen.requests(service));
             match expected {
                 Requests::Count(_) => json!(made.len()),
                 Requests::List(list) => {
-                    let one = |(at, made): (usize, &&Made)| request(list.get(at), made);
-                    made.iter().enumerate().map(one).collect()
+                    made.iter().enumerate().map(|(at, made)| request(list.get(at), made)).collect()
                 }
             }
         }),
         "published" => {
             let list = expect.published.as_ref()?;
-            let one = |(at, got): (usize, &Written)| published(list.get(at), got);
-            Some(seen.published.iter().enumerate().map(one).collect())
+            Some(seen.published.iter().enumerate().map(|(at, got)| published(list.get(at), got)).collect())
         }
         "dlq" => {
             let list = &expect.dlq.as_ref()?.0;
-            let name = |service: &str| {
-                let stage = case.file.stages.iter().find(|stage| stage.service == service);
-                stage.map(|stage| stage.name.clone())
-            };
-            let one = |(at, got): (usize, &Written)| {
-                let expected = list.get(at);
-                let mut new = Map::new();
-                let mut put = |key: &str, asked: bool, value: Option<String>| {
-                    if let Some(value) = value.filter(|_| asked || expected.is_none()) {
-                        new.insert(key.to_owned(), json!(value));
-                    }
-                };
-                put(
-                    "topic",
-                    expected.is_some_and(|one| one.topic.is_some()),
-                    Some(got.record.topic.to_string()),
-                );
-                put("stage", expected.is_some_and(|one| one.stage.is_some()), name(&got.by));
-                put("reason", expected.is_some_and(|one| one.reason.is_some()), got.header("weir-reason"));
-                put("code", expected.is_some_and(|one| one.code.is_some()), got.header("weir-code"));
-                let headers = expected.map(|one| headers(&one.headers, |name| got.header(name)));
-                new.extend(
-                    headers
-                        .filter(|headers| !headers.is_empty())
-                        .map(|headers| ("headers".to_owned(), Json::Object(headers))),
-                );
-                Json::Object(new)
-            };
-            let letters: Vec<Json> = seen.dead_letters.iter().enumerate().map(one).collect();
+            let letters = seen.dead_letters.iter().enumerate();
+            let letters: Vec<Json> = letters.map(|(at, got)| dead_letter(case, list.get(at), got)).collect();
             Some(match <[Json; 1]>::try_from(letters) {
                 Ok([one]) => one,
                 Err(letters) => Json::Array(letters),
@@ -152,23 +116,38 @@ fn new_value(key: &str, case: &Case, seen: &Observed) -> Option<Json> {
     }
 }
 
+fn dead_letter(case: &Case, expected: Option<&DeadLetter>, got: &Written) -> Json {
+    let stage = case.file.stages.iter().find(|stage| stage.service == got.by).map(|stage| stage.name.clone());
+    let asked = |key: fn(&DeadLetter) -> bool| expected.is_none_or(key);
+    let keys = [
+        ("topic", asked(|one| one.topic.is_some()), Some(got.record.topic.to_string())),
+        ("stage", asked(|one| one.stage.is_some()), stage),
+        ("reason", asked(|one| one.reason.is_some()), got.header("weir-reason")),
+        ("code", asked(|one| one.code.is_some()), got.header("weir-code")),
+    ];
+    let keys = keys.into_iter().filter(|(_, asked, _)| *asked);
+    let mut new: Map<String, Json> =
+        keys.filter_map(|(key, _, value)| Some((key.to_owned(), json!(value?)))).collect();
+    let headers = expected.map(|one| headers(&one.headers, |name| got.header(name)));
+    if let Some(headers) = headers.filter(|headers| !headers.is_empty()) {
+        new.insert("headers".to_owned(), Json::Object(headers));
+    }
+    Json::Object(new)
+}
+
 fn first(case: &Case) -> String {
     case.file.stages.first().map(|stage| stage.service.clone()).unwrap_or_default()
 }
 
-fn per_stage<T>(
-    expected: &PerStage<T>,
-    services: impl Fn(&mut dyn Iterator<Item = &String>) -> Vec<(String, String)>,
-    new: impl Fn(Option<&str>, &T) -> Json,
-) -> Option<Json> {
+fn per_stage<T>(case: &Case, expected: &PerStage<T>, new: impl Fn(Option<&str>, &T) -> Json) -> Option<Json> {
     match expected {
         PerStage::One(one) => Some(new(None, one)),
         PerStage::Each(each) => {
-            let of = |(name, service): (String, String)| {
-                let value = new(Some(&service), each.get(&name)?);
-                Some((name, value))
+            let of = |(name, one): (&String, &T)| {
+                let stage = case.file.stages.iter().find(|stage| stage.name == *name)?;
+                Some((name.clone(), new(Some(&stage.service), one)))
             };
-            Some(Json::Object(services(&mut each.keys()).into_iter().filter_map(of).collect()))
+            Some(Json::Object(each.iter().filter_map(of).collect()))
         }
     }
 }

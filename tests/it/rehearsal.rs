@@ -2,6 +2,8 @@
 //! is said.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -72,6 +74,15 @@ fn what_is_wrong_is_said_and_each_kind_of_expectation_fails() {
         }
     }
     assert!(wrong.is_empty(), "UPDATE_EXPECT=1 writes these anew:\n{}", wrong.join("\n"));
+}
+
+/// Registries, signatures, tokens, batches, rates, splits, holds: what the samples of the repository have not.
+#[test]
+fn what_production_does_a_test_does() {
+    let folder = root().join("tests/cases/rehearsal/passes");
+    let (code, out, said) = weir(&["test"], &folder);
+    assert_eq!(code, Some(0), "{out}{said}");
+    assert!(out.contains("18 tests, 18 passed, 0 failed"), "{out}");
 }
 
 /// None of the expectations of `caught` may be taken for true.
@@ -153,7 +164,12 @@ fn a_part_is_chosen_and_none_is_a_failure_unless_allowed() {
 #[test]
 fn what_no_test_exercises_is_named() {
     let (_, out, _) = weir(&["test", "pipelines/booking.test.yaml"], root());
-    assert!(out.contains("Never exercised: ") && out.contains("booking.notification dead letter"), "{out}");
+    assert!(
+        out.contains("Never exercised: booking.payment retry; ") && out.contains("; and 1 more."),
+        "{out}"
+    );
+    let (_, out, _) = weir(&["test", "pipelines/booking.test.yaml", "--coverage"], root());
+    assert!(out.contains("NO   booking.notification dead letter"), "{out}");
     let (_, out, _) = weir(&["test", "pipelines/order-billing.yaml", "--coverage"], root());
     for line in [
         "yes  order-billing filter-0 keeps",
@@ -199,4 +215,111 @@ fn check_reads_tests_too_and_the_schema_takes_ours() {
         !validator
             .is_valid(&serde_json::json!({ "pipeline": "a", "tests": [{ "name": "x", "expected": {} }] }))
     );
+}
+
+const ORDER: &str = r#"{
+  "key": "o-1",
+  "value": {
+    "id": "o-1", "status": "PAID", "total": { "cents": 42, "currency": "EUR" },
+    "customer": { "email": "A@b.c", "card": "41111111" }
+  }
+}"#;
+
+#[test]
+fn one_event_is_tried_step_by_step_and_kept_as_a_test() {
+    let folder = Folder::new("rehearsal-try");
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("pipelines")).unwrap();
+    fs::copy(root().join("pipelines/order-billing.yaml"), at("pipelines/order-billing.yaml")).unwrap();
+    // Nobody listens there, and nobody is to.
+    fs::write(at("weir.yaml"), "vars: { billing_url: http://127.0.0.1:9 }\n").unwrap();
+    fs::write(at("event.json"), ORDER).unwrap();
+    let tried = ["try", "order-billing", "--event", "event.json"];
+    let (code, out, said) = weir(&tried, folder.path());
+    assert_eq!(code, Some(0), "{out}{said}");
+    for line in [
+        "+ .amount_cents  42",
+        "~ .customer.card  \"41111111\" -> \"***1111\"",
+        "POST http://127.0.0.1:9/v1/invoices",
+        "not sent: ",
+    ] {
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+    let (code, out, _) = weir(&[&tried[..], &["--reply", "503,201", "-o", "json"]].concat(), folder.path());
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &told["schema"], &told["sent"]), (Some(0), &"weir.try/v1".into(), &false.into()));
+    assert_eq!(told["requests"].as_array().unwrap().len(), 2);
+    let outcome = &told["outcomes"][0];
+    assert_eq!((&outcome["outcome"], &outcome["attempts"]), (&"delivered".into(), &2.into()));
+
+    for name in ["first", "second"] {
+        let save = ["--reply", "422", "--save-test", name];
+        let (code, out, said) = weir(&[&tried[..], &save].concat(), folder.path());
+        assert_eq!(code, Some(0), "{out}{said}");
+        assert!(
+            out.contains("dead-letters to shop.orders.billing.dlq") && said.contains("saved"),
+            "{out}{said}"
+        );
+    }
+    // The file lacks the variable, and that is said; with it both tests pass.
+    let (code, _, said) = weir(&["test"], folder.path());
+    assert_eq!(code, Some(78));
+    assert!(said.contains("add `billing_url` to `vars` of order-billing.test.yaml"), "{said}");
+    let text = fs::read_to_string(at("pipelines/order-billing.test.yaml")).unwrap();
+    let text = text.replace("tests:", "vars: { billing_url: \"http://127.0.0.1:9\" }\ntests:");
+    fs::write(at("pipelines/order-billing.test.yaml"), text).unwrap();
+    let (code, out, said) = weir(&["test"], folder.path());
+    assert_eq!(code, Some(0), "{out}{said}");
+    assert!(out.contains("2 tests, 2 passed"), "{out}");
+    assert_eq!(weir(&["try", "order-biling", "--event", "event.json"], folder.path()).0, Some(2));
+}
+
+/// A receiver that is really there sees the request.
+#[test]
+fn what_is_tried_is_sent_when_asked_for() {
+    let folder = Folder::new("rehearsal-send");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let text = format!("pipeline: a\nsource: t\nhandler: http://{address}/v1\n");
+    fs::write(folder.path().join("a.yaml"), text).unwrap();
+    fs::write(folder.path().join("e.json"), r#"{ "id": 1 }"#).unwrap();
+    let served = std::thread::Builder::new().spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let first = lines.next().unwrap();
+        lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+        stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").unwrap();
+        first
+    });
+    let (code, out, said) = weir(&["try", "a.yaml", "--event", "e.json", "--send"], folder.path());
+    assert_eq!(code, Some(0), "{out}{said}");
+    assert!(out.contains("a: delivered, 1 attempts"), "{out}");
+    assert_eq!(served.unwrap().join().unwrap(), "POST /v1 HTTP/1.1");
+}
+
+#[test]
+fn no_secret_is_shown_by_a_trial() {
+    let folder = Folder::new("rehearsal-secrets");
+    let text = "pipeline: a
+source: t
+handler:
+  webhook:
+    url: https://a.test/v1?key=${secret:one}
+    headers: { x-key: \"${secret:one}\" }
+    body: { token: \"${secret:one}\", id: \"{{ .id }}\" }
+";
+    fs::write(folder.path().join("a.yaml"), text).unwrap();
+    fs::write(folder.path().join("e.json"), r#"{ "id": 1 }"#).unwrap();
+    for form in ["human", "json"] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["try", "a.yaml", "--event", "e.json", "-o", form])
+            .current_dir(folder.path())
+            .env_remove("WEIR_CONFIG")
+            .env("WEIR_SECRET_ONE", "c4n4ry")
+            .output()
+            .unwrap();
+        let said = format!("{ran:?}");
+        assert_eq!(ran.status.code(), Some(0), "{said}");
+        assert!(said.contains("/v1?key=***") && !said.contains("c4n4ry"), "{said}");
+    }
 }

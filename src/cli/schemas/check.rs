@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{connect, open, show};
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::registry::{Registry, files};
+use crate::cli::registry::Registry;
 use crate::cli::terminal::Terminal;
 use crate::cli::{Global, Output};
 use crate::handler::egress::Egress;
@@ -17,7 +17,7 @@ use crate::plan;
 use crate::publish::route::Route;
 use crate::registry::compat::{self, Level};
 use crate::registry::parsed::Parsed;
-use crate::registry::server::{Ordered, SeedFile, ordered};
+use crate::registry::server::{Ordered, SeedFile, ordered, seed_files};
 use crate::registry::{Client, Method, Request, segment};
 use crate::spec::PipelineFile;
 use crate::spec::diagnostic::{Diagnostic, Label, github};
@@ -70,7 +70,7 @@ pub(super) fn run(
     terminal: &mut Terminal,
 ) -> Result<Exit, CliError> {
     let folder = &loaded.settings.schemas;
-    let (sorted, broken) = ordered(files(folder));
+    let (sorted, broken) = ordered(seed_files(folder));
     if sorted.is_empty() && broken.is_empty() {
         return Err(CliError::new(Exit::No, format!("there is no schema in {}", folder.display())));
     }

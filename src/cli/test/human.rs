@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::{Ran, Report};
-use crate::rehearsal::Difference;
+use super::Report;
+use crate::rehearsal::{Difference, Ran};
 
 /// The narrowest column of what differs.
 const LABEL: usize = 6;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Ran, Report};
+use super::Report;
+use crate::rehearsal::Ran;
 use crate::spec::diagnostic;
 
 /// `weir.test/v1`: may only grow.

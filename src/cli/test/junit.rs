@@ -2,7 +2,8 @@
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Ran, Report};
+use super::Report;
+use crate::rehearsal::Ran;
 use crate::spec::diagnostic;
 
 /// The document. Findings of files that cannot be used are cases that have failed.

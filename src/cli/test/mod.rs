@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::fmt::replace;
 use super::terminal::Terminal;
 use super::{CliError, Exit, Global, Output, check};
-use crate::rehearsal::{Bench, Case, CaseFile, Judged, Observed, Point, Suite, judge, run, updated};
+use crate::rehearsal::{Bench, Case, CaseFile, Point, Ran, Results, run_all, updated};
 use crate::settings::environment;
 use crate::spec::diagnostic::{self, Diagnostic};
 use crate::telemetry::clock;
@@ -38,23 +38,6 @@ pub struct Args {
 
 const AFTER: &str = "A test lies beside its pipeline: pipelines/NAME.test.yaml. Time is virtual, answers are scripted, nothing is dialled.
 How to write one: docs/testing.md.";
-
-/// A test that was run.
-#[derive(Debug)]
-struct Ran {
-    case: Case,
-    /// `None`: it could not be run.
-    seen: Option<Observed>,
-    judged: Judged,
-    virtual_time: Duration,
-    took: Duration,
-}
-
-impl Ran {
-    fn passed(&self) -> bool {
-        self.judged.differences.is_empty()
-    }
-}
 
 /// What came of all of them.
 #[derive(Debug)]
@@ -88,21 +71,20 @@ pub fn test(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exi
     let default = [loaded.settings.pipelines.clone()];
     let paths = if args.paths.is_empty() { &default[..] } else { &args.paths };
     let bench = Bench::new(&loaded);
-    let suite = Suite::load(paths, &bench).map_err(|(path, error)| {
-        CliError::new(Exit::Usage, format!("reading {}: {error}", path.display()))
-    })?;
-    let Suite { files, cases, mut findings, .. } = suite;
     let wanted = |case: &Case| {
         args.filter.as_deref().is_none_or(|text| case.name.contains(text) || case.file.name().contains(text))
     };
-    let mut ran: Vec<Ran> = cases.into_iter().filter(wanted).map(|case| one(case, &bench)).collect();
+    let unreadable = |(path, error): (PathBuf, std::io::Error)| {
+        CliError::new(Exit::Usage, format!("reading {}: {error}", path.display()))
+    };
+    let Results { mut ran, files, mut findings } = run_all(paths, &bench, wanted).map_err(unreadable)?;
     if args.update {
         let written = update(&files, &ran, &mut findings);
         if !written.is_empty() {
             // What was written is judged anew.
-            let suite = Suite::load(paths, &bench).map_err(|(_, error)| CliError::from(error))?;
-            findings.extend(suite.findings);
-            ran = suite.cases.into_iter().filter(wanted).map(|case| one(case, &bench)).collect();
+            let again = run_all(paths, &bench, wanted).map_err(unreadable)?;
+            findings.extend(again.findings);
+            ran = again.ran;
         }
         for name in written {
             writeln!(terminal.err, "updated {name}")?;
@@ -124,19 +106,6 @@ pub fn test(args: &Args, global: &Global, terminal: &mut Terminal) -> Result<Exi
         (true, 0) => Exit::Yes,
         (true, _) => Exit::No,
     })
-}
-
-fn one(case: Case, bench: &Bench) -> Ran {
-    let began = clock::now();
-    let (seen, judged) = match run(&case, bench) {
-        Ok(observed) => {
-            let judged = judge(&case, &observed);
-            (Some(observed), judged)
-        }
-        Err(why) => (None, Judged::not_run(&why)),
-    };
-    let virtual_time = seen.as_ref().map_or(Duration::ZERO, |seen| seen.virtual_time);
-    Ran { case, seen, judged, virtual_time, took: began.elapsed() }
 }
 
 /// Writes files of tests anew whose tests have failed; the names of those that were written.

@@ -118,6 +118,12 @@ impl Policy {
         Policy { jitter: false, ..self }
     }
 
+    /// The same with a single attempt.
+    #[must_use]
+    pub fn once(self) -> Policy {
+        Policy { max_attempts: 1, ..self }
+    }
+
     /// What follows when attempt number `attempts_made` has failed, `since_first_try` after the first one began.
     /// `retry_after` is what the receiver asked for: the longer of it and the backoff is waited.
     pub fn next(

@@ -5,6 +5,7 @@
 
 mod delete;
 mod rows;
+mod folder;
 mod seed;
 mod settings;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use super::words::{Named, Reference, SchemaText, SchemaType};
 use crate::store::{Store, StoreError};
 use rows::{Row, Rows, Stored};
 
+pub use folder::seed_files;
 pub use seed::{Ordered, SeedFile, ordered};
 pub use settings::Mode;
 

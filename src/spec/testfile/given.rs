@@ -1,10 +1,15 @@
 //! An event that a test starts from.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use crate::event::{Body, Event};
 
 /// An event: one of `value`, `raw`, `raw_base64` and `file`, and what surrounds it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
@@ -32,6 +37,55 @@ pub struct Given {
     pub partition: Option<i32>,
     /// The offset. Left out: the one behind the event before it, from 0 on.
     pub offset: Option<i64>,
+}
+
+impl Given {
+    /// A record as it was read: bytes that are text as `raw`, others in base64. A key or a header that is no text is written with
+    /// what is none of it replaced.
+    pub fn of_event(event: &Event) -> Given {
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let headers =
+            event.headers.iter().filter_map(|one| Some((text(&one.name), text(one.value.as_ref()?))));
+        let mut given = Given {
+            topic: Some(event.origin.topic.name.clone()),
+            key: event.key.as_ref().map(|key| Value::String(text(key))),
+            headers: headers.collect(),
+            timestamp: event.origin.timestamp.map(Moment),
+            partition: Some(event.origin.partition),
+            offset: Some(event.origin.offset),
+            ..Given::default()
+        };
+        match &event.body {
+            Body::Raw(None) => given.value = Some(Value::Null),
+            Body::Raw(Some(bytes)) => match std::str::from_utf8(bytes) {
+                Ok(text) => given.raw = Some(text.to_owned()),
+                Err(_) => given.raw_base64 = Some(STANDARD.encode(bytes)),
+            },
+            Body::Value(value) => given.raw = Some(value.to_string()),
+        }
+        given
+    }
+
+    /// The event as it is written.
+    pub fn to_json(&self) -> Value {
+        let texts = [
+            ("topic", &self.topic),
+            ("raw", &self.raw),
+            ("raw_base64", &self.raw_base64),
+            ("file", &self.file),
+        ];
+        let mut map = serde_json::Map::new();
+        map.extend(texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?.into()))));
+        map.extend(self.key.clone().map(|key| ("key".to_owned(), key)));
+        map.extend(self.value.clone().map(|value| ("value".to_owned(), value)));
+        if !self.headers.is_empty() {
+            map.insert("headers".to_owned(), serde_json::json!(self.headers));
+        }
+        map.extend(self.timestamp.map(|Moment(millis)| ("timestamp".to_owned(), millis.into())));
+        map.extend(self.partition.map(|number| ("partition".to_owned(), number.into())));
+        map.extend(self.offset.map(|offset| ("offset".to_owned(), offset.into())));
+        Value::Object(map)
+    }
 }
 
 /// A time, in milliseconds since 1970.

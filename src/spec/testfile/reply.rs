@@ -47,6 +47,13 @@ pub struct Answered {
     pub after: Duration,
 }
 
+impl Reply {
+    /// An answer of this status, without a body.
+    pub fn of_status(status: u16) -> Reply {
+        Reply::Answer(Answered { status, headers: IndexMap::new(), body: None, after: Duration::default() })
+    }
+}
+
 const WORDS: &[&str] = &["timeout", "connect", "reset", "dns", "tls"];
 
 impl<'de> Deserialize<'de> for Reply {
@@ -61,8 +68,10 @@ impl<'de> Deserialize<'de> for Reply {
             }
 
             fn visit_u64<E: Error>(self, status: u64) -> Result<Reply, E> {
-                let status = u16::try_from(status).unwrap_or(0);
-                answer(Answered { status, headers: IndexMap::new(), body: None, after: Duration::default() })
+                let Reply::Answer(answered) = Reply::of_status(u16::try_from(status).unwrap_or(0)) else {
+                    return Err(E::custom("this is not a status"));
+                };
+                answer(answered)
             }
 
             fn visit_i64<E: Error>(self, status: i64) -> Result<Reply, E> {

@@ -26,7 +26,7 @@ pub struct PipelineFacts {
 }
 
 /// How a pipeline stands to its file: every word that there is for it.
-pub const SYNC: [&str; 5] = ["synced", "out_of_sync", "broken", "pinned", "renamed"];
+pub(super) const SYNC: [&str; 5] = ["synced", "out_of_sync", "broken", "pinned", "renamed"];
 
 /// What is shown of a pipeline.
 #[derive(Debug)]
