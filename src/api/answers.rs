@@ -68,6 +68,8 @@ pub struct ReloadAnswer {
 pub struct PlanRequest {
     /// Their texts by name, all that would be read; without them the instance's own as they are now.
     pub files: Option<BTreeMap<String, String>>,
+    /// How many of the newest records of each altered pipeline are tried under both revisions; nothing is sent. 0: none.
+    pub look_back: u32,
 }
 
 /// What files would do.
@@ -79,6 +81,37 @@ pub struct PlanAnswer {
     pub findings: Vec<FindingAnswer>,
     /// How many of each action.
     pub counts: BTreeMap<String, usize>,
+    /// How recent records of the altered pipelines would have fared, where that was asked for.
+    #[serde(default)]
+    pub look_back: BTreeMap<String, LookedAnswer>,
+}
+
+/// How recent records of a pipeline would have fared.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct LookedAnswer {
+    /// How many were looked at.
+    pub looked_at: usize,
+    /// How many there were: more, where the time was over.
+    pub found: usize,
+    /// How many would fare differently.
+    pub differ: usize,
+    /// Which, at most 20 of them.
+    pub different: Vec<FaresAnswer>,
+    /// Why it cannot be told.
+    pub problem: Option<String>,
+}
+
+/// A record that would fare differently.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct FaresAnswer {
+    /// `topic/partition/offset`.
+    pub position: String,
+    /// What becomes of it now.
+    pub was: String,
+    /// What would become of it.
+    pub now: String,
+    /// Which places of requests and published records differ, without their values.
+    pub places: Vec<String>,
 }
 
 /// What would become of a stage.
@@ -166,7 +199,8 @@ pub(super) fn planned(planned: &Planned, of: impl Fn(&str) -> (u64, u64, u64)) -
         }
     });
     let changes = changes.collect();
-    PlanAnswer { changes, findings: planned.findings.iter().map(FindingAnswer::from).collect(), counts }
+    let findings = planned.findings.iter().map(FindingAnswer::from).collect();
+    PlanAnswer { changes, findings, counts, look_back: BTreeMap::new() }
 }
 
 /// A content that a pipeline had.

@@ -3,6 +3,7 @@
 
 pub mod answers;
 mod health;
+pub mod look_back;
 pub mod openapi;
 mod pipelines;
 mod revisions;
@@ -45,6 +46,8 @@ pub struct Surface {
     pub reloader: Reloader,
     /// What pipelines have run.
     pub history: History,
+    /// What tells how recent records would have fared.
+    pub past: Arc<look_back::Past>,
     /// Keys of the runtime file that wait for a restart.
     pub waiting: Waiting,
     /// Whether `auth` names tokens. Until requests are checked against them, details stay closed.

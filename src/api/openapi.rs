@@ -76,6 +76,7 @@ mod tests {
             reloader: Reloader::deaf(),
             history: History::default(),
             waiting: Waiting::default(),
+            past: crate::api::tests::nothing_past(),
         };
         let router = router(surface, "127.0.0.1:1".parse().unwrap());
         let document = serde_json::to_value(openapi()).unwrap();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answers::{self, ChangeAnswer, PlanAnswer, PlanRequest, ReloadAnswer, ReloadRequest};
-use super::{Surface, body, problem, refusal};
+use super::{Surface, body, look_back, problem, refusal};
 use crate::runtime::change::Action;
 use crate::runtime::status::PipelineStatus;
 use crate::spec::span::Source;
@@ -103,5 +103,13 @@ pub(super) async fn plan(State(surface): State<Surface>, sent: Bytes) -> Respons
             (stage.in_flight, stage.retries_waiting, lag)
         })
     };
-    Json(answers::planned(&planned, of)).into_response()
+    let mut answer = answers::planned(&planned, of);
+    if asked.look_back > 0 {
+        for altered in planned.altered {
+            let name = altered.1.plan.pipeline.clone();
+            let looked = surface.past.look(altered, asked.look_back.min(look_back::MOST)).await;
+            answer.look_back.insert(name, looked);
+        }
+    }
+    Json(answer).into_response()
 }

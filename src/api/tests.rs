@@ -11,6 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
+/// Nothing to look back at.
+pub(super) fn nothing_past() -> Arc<look_back::Past> {
+    let none = crate::spec::runtime::load(None, &BTreeMap::new(), &[], &mut Vec::new()).unwrap();
+    Arc::new(look_back::Past::new(Arc::new(none), BTreeMap::new()))
+}
+
 struct Running {
     address: SocketAddr,
     stop: CancellationToken,
@@ -31,6 +37,7 @@ async fn running(auth: bool) -> Running {
         reloader: Reloader::deaf(),
         history: History::default(),
         waiting: Waiting::default(),
+        past: nothing_past(),
     };
     let api = build("127.0.0.1:0".parse().unwrap(), surface).await.unwrap();
     let (address, stop, tasks) = (api.address(), CancellationToken::new(), TaskTracker::new());
@@ -192,6 +199,7 @@ async fn a_public_address_without_auth_is_refused_before_binding() {
         reloader: Reloader::deaf(),
         history: History::default(),
         waiting: Waiting::default(),
+        past: nothing_past(),
     };
     let refused = build("0.0.0.0:0".parse().unwrap(), surface).await.unwrap_err();
     assert!(matches!(refused, ApiError::PublicWithoutAuth(_)), "{refused}");

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::exit::{CliError, Exit};
 use super::load::Loaded;
 use super::signals::Stop;
+use crate::api::look_back::Past;
 use crate::api::{self, Api, Surface};
 use crate::runtime::follow::Follow;
 use crate::runtime::history::History;
@@ -72,6 +73,8 @@ impl Instance {
             let why = format!("no pipeline of {folder} can run; --allow-empty runs all the same");
             return Err(CliError::new(Exit::BadConfig, why));
         }
+        let clusters = config.clusters.iter();
+        let clusters = clusters.map(|(name, one)| (name.clone(), one.cluster.clone())).collect();
         let mut runtime = Runtime::new(config, &metrics, on_finished);
         let (reporter, stopping) = (runtime.reporter(), stop.graceful.clone());
         let embedded = loaded.registry.as_ref().and_then(|registry| registry.embedded.as_ref());
@@ -87,6 +90,7 @@ impl Instance {
             reloader: begun.reloader.clone(),
             history: history_shown,
             waiting,
+            past: Arc::new(Past::new(Arc::clone(&loaded.whole), clusters)),
             auth: loaded.auth,
         };
         let api = api::build(address(&loaded.settings.listen).await?, surface).await?;

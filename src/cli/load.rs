@@ -46,6 +46,8 @@ pub(crate) struct Loaded {
     pub(crate) auth: bool,
     /// The runtime file, where there is one.
     pub(crate) settings_file: Option<Arc<Source>>,
+    /// All that the runtime file came to.
+    pub(crate) whole: Arc<runtime::Loaded>,
     /// What the files came to when they were first read.
     pub(crate) first: Loading,
 }
@@ -171,12 +173,13 @@ pub(crate) fn pipelines(
     // Without a file the tree is one of flags and variables.
     let settings_file = Some(&loaded.document.source).filter(|source| FilePath::new(source.name()).is_file());
     let settings_file = settings_file.cloned();
-    let settings = Arc::new(loaded.settings);
+    let settings = Arc::new(loaded.settings.clone());
+    let whole = Arc::new(loaded);
     let client = registry.as_ref().map(|registry| registry.client.clone());
     let mut loader = Loader::new(from, Arc::clone(&settings), egress, client);
     let mut first = loader.load().map_err(|error| unreadable(&settings.pipelines, &error))?;
     print(&mut first.findings, terminal)?;
-    Ok((Loaded { settings, token_sources, registry, auth, settings_file, first }, loader))
+    Ok((Loaded { settings, token_sources, registry, auth, settings_file, whole, first }, loader))
 }
 
 fn unreadable(folder: &FilePath, error: &std::io::Error) -> CliError {

@@ -1,5 +1,6 @@
 //! One record at a position, read by an assignment of its own: no group and no offset is touched.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,63 @@ pub fn read(
         }
     }
     Ok(None)
+}
+
+/// The newest records of topics, so many of each at most, the older ones first in each partition. What does not come within that
+/// time is left out. Blocks.
+///
+/// # Errors
+/// A topic whose partitions are not told.
+pub fn newest(
+    cluster: &Cluster,
+    topics: &[String],
+    count: usize,
+    within: Duration,
+) -> Result<Vec<Event>, KafkaError> {
+    let wanted = ConsumerOptions::new("weir-reader", "weir-reader");
+    let consumer: BaseConsumer = options::consumer(cluster, &wanted).create()?;
+    let until = clock::now() + within;
+    let mut assignment = TopicPartitionList::new();
+    let mut open = BTreeMap::new();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), within)?;
+        let partitions: Vec<i32> =
+            metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|one| one.id()).collect();
+        let each = i64::try_from(count.div_ceil(partitions.len().max(1))).unwrap_or(i64::MAX);
+        for number in partitions {
+            let (low, high) = consumer.fetch_watermarks(topic, number, within)?;
+            let from = high.saturating_sub(each).max(low);
+            if from < high {
+                assignment.add_partition_offset(topic, number, Offset::Offset(from))?;
+                open.insert((topic.clone(), number), high);
+            }
+        }
+    }
+    consumer.assign(&assignment)?;
+    let mut events = Vec::new();
+    while !open.is_empty() && clock::now() < until && events.len() < count.saturating_mul(topics.len()) {
+        match consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                let place = (message.topic().to_owned(), message.partition());
+                if open.get(&place).is_some_and(|high| message.offset() + 1 >= *high) {
+                    open.remove(&place);
+                }
+                events.push(event(&message));
+            }
+            // Markers of transactions stand at the end of a log too: what is read is all there is.
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(number))) => {
+                open.retain(|(_, one), _| *one != number)
+            }
+            Some(Err(error)) => {
+                let error = KafkaError::from(error);
+                if !error.means_unreachable() {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(events)
 }
 
 fn event(message: &BorrowedMessage<'_>) -> Event {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::change::{self, Action, Change, Files, Wanted};
+use super::load::Loadable;
 use crate::plan::{Revision, Stage};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::pipeline::Pipeline;
@@ -22,6 +23,8 @@ pub struct Planned {
     pub differences: BTreeMap<String, Vec<Difference>>,
     /// What is to be said of the files.
     pub findings: Vec<Diagnostic>,
+    /// Pipelines that would run another revision: as they run, and as they would.
+    pub altered: Vec<(Loadable, Loadable)>,
 }
 
 /// A key that has another value.
@@ -49,13 +52,16 @@ pub fn plan(before: &BTreeMap<String, Wanted>, files: Files<'_>) -> Planned {
         .collect();
     let mut changes = change::changes(&running, &wanted);
     changes.extend(change::not_run(&settled.wanted, &settled.broken, &settled.renamed));
-    let differences = settled.wanted.iter().filter_map(|(name, after)| {
-        let before = before.get(name)?;
-        let (old, new) = (&before.pipeline, &after.pipeline);
-        let differ = old.plan.revision != new.plan.revision;
-        differ.then(|| Some((name.clone(), differences(old.spec()?, new.spec()?))))?
+    let altered = settled.wanted.iter().filter_map(|(name, after)| {
+        let (old, new) = (&before.get(name)?.pipeline, &after.pipeline);
+        (old.plan.revision != new.plan.revision).then(|| (old.clone(), new.clone()))
     });
-    Planned { changes, differences: differences.collect(), findings: files.loading.findings.clone() }
+    let altered: Vec<(Loadable, Loadable)> = altered.collect();
+    let differences = altered
+        .iter()
+        .filter_map(|(old, new)| Some((new.plan.pipeline.clone(), differences(old.spec()?, new.spec()?))));
+    let (differences, findings) = (differences.collect(), files.loading.findings.clone());
+    Planned { changes, differences, findings, altered }
 }
 
 /// What is written differently, with the defaults of the file in each stage.

@@ -207,6 +207,21 @@ async fn a_plan_says_what_would_happen_and_nothing_does() {
     let plan: serde_json::Value = serde_json::from_str(plan).unwrap();
     assert_eq!((&plan["schema"], &plan["counts"]["swap"]), (&"weir.plan/v1".into(), &1.into()), "{plan}");
 
+    // The newest records under both plans: 6 of 10 would be filtered, and 4 have another body. Nothing is sent.
+    let records: Vec<String> = (0..10).map(|n| format!("{{\"n\": {n}}}")).collect();
+    let records: Vec<(&str, &str)> = records.iter().map(|text| ("k", text.as_str())).collect();
+    stage.kafka.write(&name, &records);
+    stage.receiver.wait_for(10, BOUND).await;
+    let steps =
+        "transforms:\n  - filter: .n == 1 || .n == 3 || .n == 5 || .n == 7\n  - set: { .seen: true }\n";
+    std::fs::write(file(&name), stage.text(1, steps)).unwrap();
+    let (code, said) = weir.cli(&["plan", &folder, "--look-back", "1000"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("of the last 10 records, 0 fare the same, 10 would fare differently"), "{said}");
+    assert_eq!(said.matches("delivered -> filtered").count(), 6, "{said}");
+    assert_eq!(said.matches("request[0].body.seen").count(), 4, "{said}");
+    assert_eq!(stage.receiver.arrivals().len(), 10, "nothing is sent for it");
+
     std::fs::write(file("added"), "pipeline: added\n").unwrap();
     std::fs::remove_file(file(&name)).unwrap();
     let (code, said) = weir.cli(&["plan", &folder]).await;

@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("replay", &["settings", "flow", "plan", "publish", "deliver", "track", "store", "kafka"]),
     ("runtime", ALL_BELOW_RUNTIME),
     ("rehearsal", &["runtime"]),
-    ("api", &["runtime"]),
+    ("api", &["runtime", "rehearsal"]),
     ("cli", &["runtime", "rehearsal", "api"]),
     ("main", &["cli"]),
 ];

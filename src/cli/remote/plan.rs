@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::{Client, Server, json};
-use crate::api::answers::{ChangeAnswer, PlanAnswer, PlanRequest, PlannedChange};
+use crate::api::answers::{ChangeAnswer, LookedAnswer, PlanAnswer, PlanRequest, PlannedChange};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::terminal::Terminal;
 use crate::cli::{Global, Output, check};
@@ -20,6 +20,9 @@ pub struct Args {
     /// The instance.
     #[command(flatten)]
     pub server: Server,
+    /// Also tell how so many of the newest records of each altered pipeline would have fared. Nothing is sent.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub look_back: u32,
     /// Exit 1 if anything would change.
     #[arg(long)]
     pub exit_code: bool,
@@ -42,7 +45,7 @@ pub(in crate::cli) fn run(args: &Args, global: &Global, terminal: &mut Terminal)
         texts.insert(source.name().to_owned(), source.text().to_owned());
     }
     let client = Client::of(&args.server, global, terminal)?;
-    let request = PlanRequest { files: Some(texts) };
+    let request = PlanRequest { files: Some(texts), look_back: args.look_back };
     let plan = client.post::<PlanAnswer>("/api/plan", &request, &[])?.body;
     match global.output {
         Output::Json => json("weir.plan/v1", &plan, terminal)?,
@@ -136,6 +139,14 @@ fn human(plan: &PlanAnswer, what: &str, terminal: &mut Terminal) -> Result<(), C
             writeln!(out, "    {text}")?;
         }
     }
+    for (pipeline, looked) in &plan.look_back {
+        writeln!(out, "\n{pipeline}: {}", fared(looked))?;
+        for one in &looked.different {
+            let places = one.places.join(", ");
+            let line = format!("    {}  {} -> {}  {places}", one.position, one.was, one.now);
+            writeln!(out, "{}", line.trim_end())?;
+        }
+    }
     for found in plan.findings.iter().filter(|found| found.severity == "error") {
         writeln!(
             out,
@@ -151,6 +162,23 @@ fn human(plan: &PlanAnswer, what: &str, terminal: &mut Terminal) -> Result<(), C
     }
     writeln!(out, "{}. Nothing was changed.", counts(plan))?;
     Ok(())
+}
+
+/// How recent records would have fared, in one line.
+fn fared(looked: &LookedAnswer) -> String {
+    if let Some(problem) = &looked.problem {
+        return format!("no look back: {problem}");
+    }
+    let (count, differ) = (looked.looked_at, looked.differ);
+    let cut = if count < looked.found {
+        format!(" (of {}: the time was over)", looked.found)
+    } else {
+        String::new()
+    };
+    format!(
+        "look back: of the last {count} records{cut}, {} fare the same, {differ} would fare differently",
+        count - differ
+    )
 }
 
 /// `1 swap, 5 keep`.
@@ -184,6 +212,7 @@ fn markdown(plan: &PlanAnswer, server: &str, terminal: &mut Terminal) -> Result<
             what.push(format!("{}: {} → {}", code(&found.path), side(&found.from), side(&found.to)));
         }
         what.extend(consequence(one));
+        what.extend(plan.look_back.get(&change.name).map(fared).map(|line| cell(&line)));
         writeln!(out, "| {} | {} | {revision} | {} |", cell(&change.name), change.action, what.join("<br>"))?;
     }
     Ok(())

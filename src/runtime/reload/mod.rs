@@ -208,9 +208,7 @@ impl Reload {
 
     /// The folders of which changes are to be told.
     async fn folders(&self) -> Vec<PathBuf> {
-        let mut folders = self.with_loader(|loader| loader.folders()).await;
-        folders.extend(self.settings_file.as_ref().map(SettingsFile::folder));
-        folders
+        self.with_loader(|loader| loader.folders()).await
     }
 
     async fn is_up_to_date(&mut self) -> bool {

@@ -1,4 +1,5 @@
-//! The runtime file: what it says holds until a restart. Where it says something else by now, it is named what waits for one.
+//! The runtime file, looked at every few seconds and at each reload: its folder holds too much else to be watched. What it says
+//! holds until a restart. Where it says something else by now, it is named what waits for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -38,12 +39,6 @@ impl SettingsFile {
     /// What waits for a restart, for those who show it.
     pub fn waiting(&self) -> Waiting {
         Arc::clone(&self.waiting)
-    }
-
-    /// The folder that is to be watched.
-    pub(super) fn folder(&self) -> PathBuf {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        folder.unwrap_or(std::path::Path::new(".")).to_owned()
     }
 
     /// Looks at it again, and says what waits, once. A file that is gone or broken changes nothing, and is said too.
