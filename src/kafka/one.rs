@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as RdKafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -36,9 +37,14 @@ pub fn read(
             None => {}
             Some(Ok(message)) if message.offset() == offset => return Ok(Some(event(&message))),
             Some(Ok(_)) => return Ok(None),
+            // It lies outside of the log, or the log ends there.
+            Some(Err(RdKafkaError::PartitionEOF(_))) => return Ok(None),
+            Some(Err(RdKafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
+                return Ok(None);
+            }
             Some(Err(error)) => {
                 let error = KafkaError::from(error);
-                // That the end is reached says that it is not there yet.
+                // A broker that is away may come back within the time.
                 if !error.means_unreachable() {
                     return Err(error);
                 }
@@ -154,11 +160,12 @@ mod tests {
         let cluster = broker.cluster();
         let read =
             move |offset, seconds| read(&cluster, &partition, offset, Duration::from_secs(seconds)).unwrap();
-        let read = tokio::task::spawn_blocking(move || (read(1, 30), read(7, 1))).await.unwrap();
+        let read =
+            tokio::task::spawn_blocking(move || (read(1, 30), read(7, 30), read(2, 30))).await.unwrap();
         let event = read.0.unwrap();
         assert_eq!(event.body, Body::Raw(Some(Bytes::from_static(b"second"))));
         assert_eq!((event.key, event.headers), (Some(Bytes::from_static(b"k")), vec![header]));
         assert_eq!((event.origin.offset, event.origin.timestamp), (1, Some(1_000)));
-        assert_eq!(read.1, None);
+        assert_eq!((read.1, read.2), (None, None), "outside of the log, and at its end");
     }
 }

@@ -75,6 +75,8 @@ struct Feed {
     intake: EngineIntake,
     topics: HashMap<Arc<str>, Arc<Topic>>,
     assigned: HashSet<Partition>,
+    /// The last offset that was committed, by `topic/partition`.
+    committed: HashMap<String, i64>,
     epoch: u64,
     /// Taken by the stage, and refused by it for now.
     waiting: Vec<Fetched>,
@@ -121,6 +123,7 @@ impl Stages {
                 intake,
                 topics: HashMap::new(),
                 assigned: HashSet::new(),
+                committed: HashMap::new(),
                 epoch: 0,
                 waiting: Vec::new(),
             }
@@ -234,6 +237,7 @@ impl Stages {
 
     async fn end(mut self) -> Done {
         for feed in &mut self.feeds {
+            feed.behind(&self.done.records, &mut self.done.faults);
             let held = feed.engine.report().held;
             if !held.is_empty() {
                 self.done.held.push((feed.stage.service.clone(), held));
@@ -312,6 +316,26 @@ impl Feed {
         self.commit(records, faults);
     }
 
+    /// Where every record of a partition has its outcome, all of them are committed at the end.
+    fn behind(&self, records: &[Taken], faults: &mut Vec<String>) {
+        for partition in &self.assigned {
+            let place = partition.to_string();
+            let own = records.iter().filter(|taken| taken.service == self.stage.service);
+            let own = own.filter(|taken| taken.position.rsplit_once('/').is_some_and(|(of, _)| of == place));
+            let ends = own.map(|taken| {
+                taken.outcome.and_then(|_| taken.position.rsplit('/').next()?.parse::<i64>().ok())
+            });
+            let Some(ends) = ends.collect::<Option<Vec<i64>>>() else { continue };
+            let wanted = ends.into_iter().max().map(|last| last + 1);
+            if self.committed.get(&place).copied() != wanted {
+                faults.push(format!(
+                    "{place} ends at {wanted:?}, and what is committed is {:?}",
+                    self.committed.get(&place)
+                ));
+            }
+        }
+    }
+
     /// Takes every commit at once, and looks whether it passes a record without an outcome.
     fn commit(&mut self, records: &[Taken], faults: &mut Vec<String>) {
         loop {
@@ -320,6 +344,7 @@ impl Feed {
                 return;
             }
             for mark in &marks {
+                self.committed.insert(mark.partition.to_string(), mark.next);
                 let passed = |taken: &&Taken| {
                     let (place, offset) = taken.position.rsplit_once('/').unwrap_or_default();
                     taken.service == self.stage.service
