@@ -1,6 +1,9 @@
 //! `weir dev`: the same as `run` on a broker inside of this process, so that nothing has to be installed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
 
 use super::Global;
 use super::demo;
@@ -8,6 +11,7 @@ use super::exit::{CliError, Exit};
 use super::load;
 use super::run;
 use super::terminal::Terminal;
+use super::test;
 use crate::kafka::embedded::{Embedded, LIMITS};
 use crate::runtime::load::From;
 use crate::runtime::{ClusterConfig, EMBEDDED_PARTITIONS};
@@ -26,6 +30,9 @@ pub struct DevArgs {
     /// The seed of the demo's events and answers.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "demo")]
     pub seed: u64,
+    /// Run the tests beside the pipelines at the start and each time that a file was saved.
+    #[arg(long, conflicts_with = "demo")]
+    pub test: bool,
     /// What `run` takes as well.
     #[command(flatten)]
     pub run: run::RunArgs,
@@ -49,13 +56,49 @@ pub(super) fn dev(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> R
     let named = || brokers.iter().map(|(name, embedded)| (*name, embedded));
     banner(named(), global, terminal)?;
     let config = run::config(&loaded, config(named()));
-    run::block_on(run::until_stopped(
-        config,
-        &loaded,
-        loader,
-        (run::Keep::Passing, args.run.allow_empty),
-        terminal.err_color,
-    ))?
+    let tester =
+        args.test.then(|| Tester::start(global.clone(), loaded.settings.pipelines.clone())).transpose()?;
+    let again = tester.as_ref().map(|tester| tester.again.clone());
+    let how = run::How { keep: run::Keep::Passing, allow_empty: args.run.allow_empty, again };
+    let ended = run::block_on(run::until_stopped(config, &loaded, loader, how, terminal.err_color))?;
+    tester.into_iter().for_each(Tester::stop);
+    ended
+}
+
+/// Runs the tests on a thread of its own, whenever it is told to.
+struct Tester {
+    again: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Tester {
+    /// Starts it, and has it run them once.
+    fn start(global: Global, pipelines: PathBuf) -> Result<Tester, CliError> {
+        let (again, asked) = std::sync::mpsc::channel::<()>();
+        // Nobody hears less than this thread: it is there.
+        again.send(()).ok();
+        let args = test::Args { paths: vec![pipelines], allow_none: true, ..test::Args::default() };
+        let runs = move || {
+            while asked.recv().is_ok() {
+                // Whatever was saved by now is tested by this run.
+                while asked.try_recv().is_ok() {}
+                let mut terminal = Terminal::of_process(global.color);
+                if let Err(error) = test::test(&args, &global, &mut terminal) {
+                    writeln!(terminal.err, "tests: {error}").ok();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("weir-tests".to_owned()).spawn(runs);
+        let failed = |error| CliError::new(Exit::Unreachable, format!("starting a thread: {error}"));
+        Ok(Tester { again, thread: thread.map_err(failed)? })
+    }
+
+    /// Ends it behind the run under way.
+    fn stop(self) {
+        drop(self.again);
+        // A test that panics has said so.
+        self.thread.join().ok();
+    }
 }
 
 /// An embedded broker that has these topics.

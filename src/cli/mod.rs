@@ -11,6 +11,7 @@ pub mod fmt;
 pub mod graph;
 mod instance;
 mod load;
+pub mod new;
 pub mod plugin;
 pub mod receive;
 mod registry;
@@ -103,6 +104,10 @@ pub enum Output {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start a project: a pipeline, its test, weir.yaml, a compose file.
+    Init(new::InitArgs),
+    /// Add a pipeline and its test from a template.
+    New(new::NewArgs),
     /// Find mistakes in pipeline files.
     Check(check::Args),
     /// Run the tests beside pipelines.
@@ -175,6 +180,8 @@ impl Command {
     /// Its name, and the forms of results that it has besides `human`.
     fn forms(&self) -> (&'static str, &'static [Output]) {
         match self {
+            Command::Init(_) => ("init", &[]),
+            Command::New(_) => ("new", &[]),
             Command::Check(_) => ("check", &[Output::Short, Output::Json, Output::Github, Output::Sarif]),
             Command::Test(_) => ("test", &[Output::Junit, Output::Json]),
             Command::Try(_) => ("try", &[Output::Json]),
@@ -214,6 +221,8 @@ impl Command {
 
     fn run(self, global: &Global, terminal: &mut Terminal) -> Result<Exit, CliError> {
         match self {
+            Command::Init(args) => new::init(&args, terminal),
+            Command::New(args) => new::new(&args, global, terminal),
             Command::Check(args) => check::run(&args, global, terminal),
             Command::Test(args) => test::test(&args, global, terminal),
             Command::Try(args) => trial::run(&args, global, terminal),

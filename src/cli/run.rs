@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::mpsc::Sender;
 
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,8 @@ pub(super) fn run(args: &RunArgs, global: &Global, terminal: &mut Terminal) -> R
     let (loaded, loader) = load::pipelines(from, settled, terminal)?;
     refuse(&loaded, args)?;
     let config = config(&loaded, clusters(&loaded)?);
-    block_on(until_stopped(config, &loaded, loader, (Keep::InStore, args.allow_empty), terminal.err_color))?
+    let how = How { keep: Keep::InStore, allow_empty: args.allow_empty, again: None };
+    block_on(until_stopped(config, &loaded, loader, how, terminal.err_color))?
 }
 
 /// How the clusters are reached that weir.yaml names; those that pipelines use must be among them, or any if none does.
@@ -144,10 +146,17 @@ pub(super) fn config(loaded: &Loaded, clusters: BTreeMap<String, ClusterConfig>)
     }
 }
 
-/// Prints what a reload has found, as the start does; with logs in JSON as lines of the log.
-pub(super) fn on_loaded(loaded: &Loaded, color: bool) -> OnLoaded {
+/// Prints what a reload has found, as the start does; with logs in JSON as lines of the log. `again` hears of each.
+fn on_loaded(loaded: &Loaded, again: Option<Sender<()>>, color: bool) -> OnLoaded {
     let json = loaded.settings.log_json;
-    Box::new(move |loading| {
+    Box::new(move |loading, is_new| {
+        if let Some(again) = &again {
+            // Who hears it may have ended.
+            again.send(()).ok();
+        }
+        if !is_new {
+            return;
+        }
         for finding in &loading.findings {
             if json {
                 let said = diagnostic::short(finding);
@@ -172,21 +181,32 @@ pub(super) enum Keep {
     Passing,
 }
 
+/// How an instance is run.
+pub(super) struct How {
+    /// Where it is kept what has run and what is pinned.
+    pub(super) keep: Keep,
+    /// Although no pipeline can run.
+    pub(super) allow_empty: bool,
+    /// Who hears each time that the files were read.
+    pub(super) again: Option<Sender<()>>,
+}
+
 /// Starts an instance and runs it until a signal.
 pub(super) async fn until_stopped(
     config: Config,
     loaded: &Loaded,
     loader: Loader,
-    (keep, allow_empty): (Keep, bool),
+    how: How,
     color: bool,
 ) -> Result<Exit, CliError> {
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let stop = Stop::on_signals(&tasks, ended.clone())?;
+    let How { keep, allow_empty, again } = how;
     let history = match keep {
         Keep::InStore => store::history(&loaded.settings).await?,
         Keep::Passing => store::passing().await?,
     };
-    let on_loaded = on_loaded(loaded, color);
+    let on_loaded = on_loaded(loaded, again, color);
     let parts = Parts { config, loaded, loader, history, allow_empty, on_loaded, on_finished: None };
     let instance = Instance::start(parts, &stop).await?;
     info!(

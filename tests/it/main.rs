@@ -40,6 +40,7 @@ mod rebalance;
 mod avro;
 mod registry;
 mod sealed;
+mod projects;
 mod protobuf;
 #[cfg(feature = "plugins")]
 mod plugins;

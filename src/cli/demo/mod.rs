@@ -78,7 +78,7 @@ async fn show(args: &DevArgs, global: &Global, terminal: &mut Terminal) -> Resul
         loader,
         history: store::passing().await?,
         allow_empty: false,
-        on_loaded: Box::new(|_| ()),
+        on_loaded: Box::new(|_, _| ()),
         on_finished: Some(&on_finished),
     };
     let instance = Instance::start(parts, &stop).await?;

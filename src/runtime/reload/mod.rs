@@ -50,8 +50,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often revisions that are watched are looked at.
 const GLANCE_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells somebody what was found in the files.
-pub type OnLoaded = Box<dyn FnMut(&Loading) + Send + Sync>;
+/// Tells somebody what was found in the files each time that they were read, and whether that is something else than before.
+pub type OnLoaded = Box<dyn FnMut(&Loading, bool) + Send + Sync>;
 
 /// Reads files again and again.
 pub struct Reload {
@@ -232,10 +232,8 @@ impl Reload {
             }
         };
         let found = Said::of(&loading).findings;
-        if found != self.said.findings {
-            (self.on_loaded)(&loading);
-            self.said.findings = found;
-        }
+        (self.on_loaded)(&loading, found != self.said.findings);
+        self.said.findings = found;
         self.look_up_pins().await;
         let settled = self.decide(&loading);
         let before = self.wanted.clone();

@@ -40,7 +40,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// The program under test: that of this build, or the one that `WEIR_TEST_BIN` names.
-fn binary() -> std::ffi::OsString {
+pub(crate) fn binary() -> std::ffi::OsString {
     std::env::var_os("WEIR_TEST_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into())
 }
 
