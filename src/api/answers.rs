@@ -182,7 +182,7 @@ impl From<&Diagnostic> for FindingAnswer {
 }
 
 /// What is planned, as an answer.
-pub(super) fn planned(planned: &Planned, of: impl Fn(&str) -> (u64, u64, u64)) -> PlanAnswer {
+pub fn planned(planned: &Planned, of: impl Fn(&str) -> (u64, u64, u64)) -> PlanAnswer {
     let mut told = std::collections::BTreeSet::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let changes = planned.changes.iter().map(|change| {

@@ -117,12 +117,18 @@ pub struct Slo {
 
 /// How a new revision is watched: the former one is put back by itself where the new one fails more.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Rollout {
-    /// For how long.
+    /// For how long. Default 2m.
     pub watch: Duration,
-    /// The share of attempts that may fail, dead letters for bad records among them.
+    /// The share of attempts that may fail, dead letters for bad records among them. Default 5%.
     pub max_failure_ratio: Ratio,
+}
+
+impl Default for Rollout {
+    fn default() -> Rollout {
+        Rollout { watch: Duration(std::time::Duration::from_secs(120)), max_failure_ratio: Ratio(0.05) }
+    }
 }
 
 /// One name, or a list of them.

@@ -234,3 +234,40 @@ async fn a_plan_says_what_would_happen_and_nothing_does() {
     assert_eq!(weir.metric("weir_config_reloads_total", &[]).await, 1.0, "nothing was read for it");
     assert_eq!(weir.stop(Duration::from_secs(15)).await, 0);
 }
+
+/// Two commits are compared without an instance.
+#[tokio::test]
+async fn a_plan_against_a_commit_needs_no_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let file = path.join("pipelines/a.yaml");
+    std::fs::create_dir(path.join("pipelines")).unwrap();
+    let git = |arguments: &[&str]| {
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"];
+        let done =
+            std::process::Command::new("git").args(who).args(arguments).current_dir(path).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    std::fs::write(&file, "pipeline: a\nsource: t\nhandler: log\n").unwrap();
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "first"]);
+    let plan = async |more: &[&str]| {
+        let arguments = [&["plan", "--against", "HEAD", "--exit-code"], more].concat();
+        let mut command = tokio::process::Command::new(crate::support::weir::binary());
+        let output = command.args(arguments).current_dir(path).output().await.unwrap();
+        let text = [output.stderr, output.stdout].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned())
+    };
+    assert_eq!(plan(&[]).await.0, 0);
+    std::fs::write(&file, "pipeline: a\nsource: u\nhandler: log\n").unwrap();
+    let (code, said) = plan(&[]).await;
+    assert!(
+        code == 1 && said.contains("1 restart") && said.contains("because of source.topics"),
+        "{code} {said}"
+    );
+    let (code, said) = plan(&["-o", "markdown"]).await;
+    assert!(code == 1 && said.contains("| a | restart |"), "{code} {said}");
+    let (code, said) = plan(&["--server", "http://127.0.0.1:1"]).await;
+    assert_eq!(code, 2, "{said}");
+}

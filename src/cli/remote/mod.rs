@@ -1,5 +1,6 @@
 //! Commands that ask a running instance: which one, how, and what its refusals mean for the exit code.
 
+mod against;
 pub mod history;
 pub mod pins;
 pub mod plan;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::{Client, Server, json};
+use super::{Client, Server, against, json};
 use crate::api::answers::{ChangeAnswer, LookedAnswer, PlanAnswer, PlanRequest, PlannedChange};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::terminal::Terminal;
@@ -20,6 +20,9 @@ pub struct Args {
     /// The instance.
     #[command(flatten)]
     pub server: Server,
+    /// Compare with the files of a branch, a tag or a commit, in place of an instance.
+    #[arg(long, value_name = "REF", conflicts_with_all = ["server", "look_back"])]
+    pub against: Option<String>,
     /// Also tell how so many of the newest records of each altered pipeline would have fared. Nothing is sent.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub look_back: u32,
@@ -44,13 +47,18 @@ pub(in crate::cli) fn run(args: &Args, global: &Global, terminal: &mut Terminal)
         let source = source.map_err(|finding| unread(&finding.message))?;
         texts.insert(source.name().to_owned(), source.text().to_owned());
     }
-    let client = Client::of(&args.server, global, terminal)?;
-    let request = PlanRequest { files: Some(texts), look_back: args.look_back };
-    let plan = client.post::<PlanAnswer>("/api/plan", &request, &[])?.body;
+    let (plan, with) = match &args.against {
+        Some(reference) => (against::plan(&folder, reference, &texts, global)?, reference.clone()),
+        None => {
+            let client = Client::of(&args.server, global, terminal)?;
+            let request = PlanRequest { files: Some(texts), look_back: args.look_back };
+            (client.post::<PlanAnswer>("/api/plan", &request, &[])?.body, client.shown)
+        }
+    };
     match global.output {
         Output::Json => json("weir.plan/v1", &plan, terminal)?,
-        Output::Markdown => markdown(&plan, &client.shown, terminal)?,
-        _ => human(&plan, &format!("{} with {}", folder.display(), client.shown), terminal)?,
+        Output::Markdown => markdown(&plan, &with, terminal)?,
+        _ => human(&plan, &format!("{} with {with}", folder.display()), terminal)?,
     }
     let count = |action: &str| plan.counts.get(action).copied().unwrap_or_default();
     let changes = plan.changes.len() - count("keep");
