@@ -233,7 +233,7 @@ pub struct LineAnswer {
     pub pipeline: String,
     /// The revision from then on, 7 digits; empty where nothing runs.
     pub revision: String,
-    /// `start`, `change`, `stop`, `broken`, `fresh`, `rollback` or `release`.
+    /// `start`, `change`, `stop`, `broken`, `fresh`, `rollback`, `passed` or `release`.
     pub action: String,
     /// Who; empty for what follows from files.
     pub actor: String,

@@ -31,7 +31,8 @@ pub(super) fn plan(
     let old = old.into_iter().map(|(name, text)| (folder.join(name).display().to_string(), text));
     let (before, after) = (load(old, &loaded)?, load(texts.clone(), &loaded)?);
     let (pinned, gone, known) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-    let files = |loading| Files { loading, pinned: &pinned, gone: &gone, known: &known };
+    let in_force = BTreeSet::new();
+    let files = |loading| Files { loading, pinned: &pinned, in_force: &in_force, gone: &gone, known: &known };
     let before = change::settle(&BTreeMap::new(), files(&before)).wanted;
     Ok(answers::planned(&plan::plan(&before, files(&after)), |_| (0, 0, 0)))
 }

@@ -17,6 +17,8 @@ pub struct Files<'a> {
     pub loading: &'a Loading,
     /// What is pinned, by pipeline.
     pub pinned: &'a BTreeMap<String, Pinned>,
+    /// Those of them that run what is pinned, as far as is known: others have had a file since that says something else.
+    pub in_force: &'a BTreeSet<String>,
     /// Pipelines that have run and do not any more, by name.
     pub gone: &'a BTreeMap<String, Gone>,
     /// Pipelines that have run at some time, or are known to begin anew.
@@ -59,8 +61,9 @@ pub struct Settled {
     pub broken: Vec<Broken>,
     /// What waits until it is known whether it is an old one.
     pub renamed: Vec<Renamed>,
-    /// What held revisions whose files say something else now.
-    pub released: Vec<Pin>,
+    /// What held revisions until now, whose files say something else. It stays against what it rejects: another instance may still
+    /// have that file, and this one may get it back.
+    pub passed: Vec<Pin>,
 }
 
 /// What is to run after the files were read: whatever is good, what is pinned in place of what its file says, and of what is
@@ -69,7 +72,7 @@ pub struct Settled {
 pub fn settle(before: &BTreeMap<String, Wanted>, files: Files<'_>) -> Settled {
     let mut settled = Settled::default();
     for broken in &files.loading.broken {
-        match last_good(before, files.pinned, broken) {
+        match last_good(before, files, broken) {
             Some(last) => drop(settled.wanted.insert(last.pipeline.plan.pipeline.clone(), last)),
             None => settled.broken.push(broken.clone()),
         }
@@ -95,15 +98,12 @@ pub fn settle(before: &BTreeMap<String, Wanted>, files: Files<'_>) -> Settled {
 }
 
 /// What goes on while a file is broken.
-fn last_good(
-    before: &BTreeMap<String, Wanted>,
-    pinned: &BTreeMap<String, Pinned>,
-    broken: &Broken,
-) -> Option<Wanted> {
+fn last_good(before: &BTreeMap<String, Wanted>, files: Files<'_>, broken: &Broken) -> Option<Wanted> {
     let why = Some(broken.why.clone());
     let of_file = |pipeline: &&Loadable| pipeline.file == broken.file;
     // What is pinned is good, whatever the file says.
-    let held = pinned.values().find_map(|Pinned { pin, pipeline }| {
+    let in_force = files.pinned.values().filter(|one| files.in_force.contains(&one.pin.pipeline));
+    let held = in_force.into_iter().find_map(|Pinned { pin, pipeline }| {
         let pipeline = pipeline.as_ref().ok().filter(of_file)?.clone();
         Some(Wanted { pipeline, broken: why.clone(), pin: Some(pin.clone()) })
     });
@@ -125,7 +125,9 @@ impl Settled {
         };
         let is_moot = good.plan.revision == pin.revision && pin.until == Until::Change;
         if is_moot || !pin.holds(&good.plan.revision) {
-            self.released.push(pin.clone());
+            if before.get(name).is_some_and(|last| last.pin.as_ref() == Some(pin)) {
+                self.passed.push(pin.clone());
+            }
             self.wanted.insert(name.clone(), wanted(good.clone(), None));
             return;
         }

@@ -30,8 +30,9 @@ fn read(written: &str) -> Arc<PipelineFile> {
 
 /// With nothing pinned and nothing gone.
 fn settled(before: &BTreeMap<String, Wanted>, loading: &Loading) -> Settled {
-    let (pinned, gone, known) = Default::default();
-    settle(before, Files { loading, pinned: &pinned, gone: &gone, known: &known })
+    let (pinned, in_force, gone, known) = Default::default();
+    let files = Files { loading, pinned: &pinned, in_force: &in_force, gone: &gone, known: &known };
+    settle(before, files)
 }
 
 fn broken(file: &str) -> Broken {
@@ -180,13 +181,17 @@ fn held(
         Some(text) => Loading { pipelines: vec![loadable("x.yaml", "x", text)], ..Loading::default() },
         None => Loading { broken: vec![broken("x.yaml")], ..Loading::default() },
     };
+    // What runs tells whether the pin is in force; at a start the history does.
+    let in_force = before.get("x").is_none_or(|one| one.pipeline.plan.revision == pinned.pin.revision);
+    let in_force = in_force.then(|| "x".to_owned()).into_iter().collect();
     let pinned = BTreeMap::from([("x".to_owned(), pinned.clone())]);
     let (gone, known) = Default::default();
-    let settled = settle(before, Files { loading: &loading, pinned: &pinned, gone: &gone, known: &known });
+    let files = Files { loading: &loading, pinned: &pinned, in_force: &in_force, gone: &gone, known: &known };
+    let settled = settle(before, files);
     let one = settled.wanted.get("x");
     let shown =
         one.map(|one| (one.pipeline.plan.revision.to_string(), one.pin.is_some(), one.broken.is_some()));
-    (shown, !settled.released.is_empty())
+    (shown, !settled.passed.is_empty())
 }
 
 #[test]
@@ -196,8 +201,27 @@ fn what_is_pinned_runs_until_the_file_says_something_else_that_can_run() {
     let (none, change) = (BTreeMap::new(), good(Until::Change));
     assert_eq!(held(&change, &none, Some("2")), (runs("1", true, false), false));
     assert_eq!(held(&change, &none, None), (runs("1", true, true), false), "at a start with a broken file");
-    assert_eq!(held(&change, &none, Some("3")), (runs("3", false, false), true));
-    assert_eq!(held(&change, &none, Some("1")), (runs("1", false, false), true), "the file agrees");
+    let running = |text: &str, pin: Option<&Pin>| {
+        let pin = pin.cloned();
+        let one = Wanted { pipeline: loadable("x.yaml", "x", text), broken: None, pin };
+        BTreeMap::from([("x".to_owned(), one)])
+    };
+    let pinned = running("1", Some(&change.pin));
+    assert_eq!(held(&change, &pinned, Some("3")), (runs("3", false, false), true));
+    assert_eq!(held(&change, &pinned, Some("1")), (runs("1", false, false), true), "the file agrees");
+    // From then on it is against what it rejects, and nothing else.
+    let passed = running("3", None);
+    assert_eq!(held(&change, &passed, Some("4")), (runs("4", false, false), false));
+    assert_eq!(
+        held(&change, &passed, None),
+        (runs("3", false, true), false),
+        "a broken file brings nothing back"
+    );
+    assert_eq!(
+        held(&change, &passed, Some("2")),
+        (runs("1", true, false), false),
+        "what is rejected stays rejected"
+    );
     let release = good(Until::Release);
     for says in ["1", "2", "3"] {
         assert_eq!(held(&release, &none, Some(says)), (runs("1", true, false), false));
@@ -227,7 +251,10 @@ fn renamed(before: &[&str], gone: &[(&str, &str)], now: &str, fresh: bool) -> Op
     let (gone, pinned) = (gone.collect(), BTreeMap::new());
     let loading = Loading { pipelines: vec![one(now)], ..Loading::default() };
     let known = fresh.then(|| loading.pipelines[0].plan.pipeline.clone()).into_iter().collect();
-    let settled = settle(&before, Files { loading: &loading, pinned: &pinned, gone: &gone, known: &known });
+    let settled = settle(
+        &before,
+        Files { loading: &loading, pinned: &pinned, in_force: &BTreeSet::new(), gone: &gone, known: &known },
+    );
     assert_eq!(settled.renamed.len() + settled.wanted.len(), 1);
     settled.renamed.into_iter().next().map(|one| one.why)
 }

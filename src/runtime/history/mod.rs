@@ -109,7 +109,7 @@ pub struct Line {
     pub pipeline: String,
     /// The revision from then on; `None` where nothing runs.
     pub revision: Option<Revision>,
-    /// What: `start`, `swap`, `restart`, `stop`, `broken`, `renamed`, `fresh`, `rollback`, `release`.
+    /// What: `start`, `swap`, `restart`, `stop`, `broken`, `renamed`, `fresh`, `rollback`, `passed` (a pin whose file says something else now), `release`.
     pub action: String,
     /// Who; empty for what follows from files.
     pub actor: String,

@@ -246,7 +246,14 @@ impl Reload {
 
     /// What is to run now.
     fn decide(&mut self, loading: &Loading) -> Settled {
-        let files = Files { loading, pinned: &self.pinned, gone: self.past.gone(), known: self.past.known() };
+        let in_force = self.past.in_force(&self.pinned);
+        let files = Files {
+            loading,
+            pinned: &self.pinned,
+            in_force: &in_force,
+            gone: self.past.gone(),
+            known: self.past.known(),
+        };
         let settled = change::settle(&self.wanted, files);
         let good = loading.broken.is_empty() && settled.broken.is_empty();
         self.metrics.config_read(good, clock::wall());
@@ -257,9 +264,8 @@ impl Reload {
 
     /// Notes what will run from now on, and forgets the pins that are void.
     async fn remember(&mut self, settled: &Settled) {
-        for pin in &settled.released {
-            warn!(pipeline = pin.pipeline, was = %pin.revision, "the file says something else now: its pin has ended");
-            self.pinned.remove(&pin.pipeline);
+        for pin in &settled.passed {
+            warn!(pipeline = pin.pipeline, was = %pin.revision, rejected = %pin.rejected, "the file says something else than what is rejected: it runs");
         }
         self.past.note(&self.wanted, settled).await;
         self.wanted.clone_from(&settled.wanted);
@@ -285,9 +291,11 @@ impl Reload {
             None => self.with_loader(Loader::load).await.map_err(unread)?,
             Some(texts) => self.with_loader(|loader| loader.with(texts).load()).await.map_err(unread)?,
         };
+        let in_force = self.past.in_force(&self.pinned);
         let files = Files {
             loading: &loading,
             pinned: &self.pinned,
+            in_force: &in_force,
             gone: self.past.gone(),
             known: self.past.known(),
         };

@@ -6,7 +6,7 @@ use tracing::{error, warn};
 
 use crate::git::Commit;
 use crate::plan::Revision;
-use crate::runtime::change::{Gone, Settled, Wanted};
+use crate::runtime::change::{Gone, Pinned, Settled, Wanted};
 use crate::runtime::history::{History, Kept, Line, Pin};
 use crate::spec::PipelineFile;
 use crate::spec::span::Source;
@@ -86,6 +86,13 @@ impl Past {
         &self.history
     }
 
+    /// Which of them run what is pinned: what ran last says so.
+    pub(super) fn in_force(&self, pinned: &BTreeMap<String, Pinned>) -> BTreeSet<String> {
+        let ran = |name: &String| self.last.get(name).and_then(|(_, revision)| revision.as_ref());
+        let in_force = pinned.iter().filter(|(name, one)| ran(name) == Some(&one.pin.revision));
+        in_force.map(|(name, _)| name.clone()).collect()
+    }
+
     /// What is pinned, by pipeline; what was when the store last answered.
     pub(super) async fn pins(&mut self) -> Vec<(Pin, Kept)> {
         match self.ask_pins().await {
@@ -146,13 +153,10 @@ impl Past {
     /// Notes what runs from now on, where it is something else than before.
     pub(super) async fn note(&mut self, before: &BTreeMap<String, Wanted>, settled: &Settled) {
         let (mut kept, mut lines) = (Vec::new(), Vec::new());
-        for pin in &settled.released {
-            let mut line = self.line(&pin.pipeline, Some(&pin.rejected), "release");
-            line.reason = "the file says something else now".to_owned();
-            if let Err(error) = self.history.unpin(&line).await {
-                warn!(%error, pipeline = pin.pipeline, "a pin that has ended is still in the store");
-            }
-            self.pins.retain(|(held, _)| held.pipeline != pin.pipeline);
+        for pin in &settled.passed {
+            let mut line = self.line(&pin.pipeline, Some(&pin.rejected), "passed");
+            line.reason = "the file says something else than what is rejected".to_owned();
+            lines.push(line);
         }
         for (name, one) in &settled.wanted {
             self.note_one(name, one, &mut lines);
